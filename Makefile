@@ -1,0 +1,50 @@
+# Needs a Python from 3.11 on with pip, and nothing else; PYTHON=... names one.
+.DEFAULT_GOAL := help
+.PHONY: help env demo test bench lint audit lock clean
+
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+CORES ?= all
+ARGS ?=
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo "  ARGS='...' is handed on to pytest, snakemake or the audit; CORES=N limits the demo."
+
+env: .venv/.stamp ## build .venv from envs/lock.txt; does nothing when it is up to date
+
+# An environment that was moved, or whose Python is gone, is built anew even if its stamp is fresh.
+ifneq ($(shell grep -qsF "$(CURDIR)/.venv" .venv/bin/activate && .venv/bin/python -I -c '' 2>/dev/null && echo sound),sound)
+.PHONY: .venv/.stamp
+endif
+.venv/.stamp: envs/lock.txt envs/bootstrap.txt pyproject.toml
+	@sh envs/build.sh env
+
+.venv/.bench-stamp: .venv/.stamp envs/bench-lock.txt
+	@sh envs/build.sh bench
+
+demo: env ## run the whole pipeline at the scale of config.yaml, then say what was made
+	.venv/bin/snakemake --cores $(CORES) --quiet host reason $(ARGS)
+	@.venv/bin/robust-transfer summary
+
+test: env ## run the tests
+	.venv/bin/python -m pytest -m "not bench" $(ARGS)
+
+bench: .venv/.bench-stamp ## measure speed against stock advertorch, torchattacks and foolbox
+	.venv/bin/python -m pytest -m bench $(ARGS)
+
+lint: env ## check style and form of the Python and Snakemake files
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	PATH="$(CURDIR)/.venv/bin:$$PATH" snakefmt --check Snakefile workflow
+	.venv/bin/snakemake --lint
+
+audit: env ## check every result on disk against its card: where each number came from
+	.venv/bin/robust-transfer audit $(ARGS)
+
+lock: ## resolve the .in files of envs/ anew into the lock files; UPGRADE=1 moves what they don't pin
+	@sh envs/build.sh lock
+
+clean: ## remove the environment and caches; results/ and Snakemake's own records stay
+	rm -rf .venv .venv-bootstrap .pytest_cache .ruff_cache build src/*.egg-info
+	find src tests workflow -name __pycache__ -type d -prune -exec rm -rf {} +

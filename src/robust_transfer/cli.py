@@ -1,0 +1,62 @@
+"""The command `robust-transfer`: what was made, and whether it can be believed."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from robust_transfer.errors import UserError
+
+
+def main() -> None:
+    """Entry point of the command."""
+    parser = argparse.ArgumentParser(prog="robust-transfer", description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results (%(default)s)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("summary", help="what was made and where to look")
+    audit = commands.add_parser("audit", help="check every result against its card")
+    audit.add_argument("--repair", action="store_true", help="take damaged outputs away, so that they are made anew")
+    options = parser.parse_args()
+    try:
+        sys.exit(_summary(options.results) if options.command == "summary" else _audit(options.results, options.repair))
+    except UserError as error:
+        sys.exit(str(error))
+
+
+def _summary(results: Path) -> int:
+    from robust_transfer.plan import freeze
+
+    plan = freeze.thaw(freeze.newest(results))
+    made = [product for product in plan.products.values() if (results / f"{product.stem}.json").exists()]
+    for product in made:
+        if product.kind == "table":
+            print((results / f"{product.stem}.md").read_text(encoding="utf-8"))
+    nodes = sum((results / node.card).exists() for node in plan.nodes.values())
+    print(f"{nodes} of {len(plan.nodes)} nodes and {len(made)} of {len(plan.products)} tables and figures are made:")
+    for product in made:
+        endings = "{csv,parquet,md}" if product.kind == "table" else "{png,svg}"
+        print(f"  {results / product.stem}.{endings}")
+    print(f"Where each number came from: the nodes column of the .parquet, then {results}/<kind>/<node>/card.json;")
+    print("`robust-transfer audit` checks all of it. What to run is said in config.yaml.")
+    return 0
+
+
+def _audit(results: Path, wants_repair: bool) -> int:
+    from robust_transfer import audit
+
+    damages = list(audit.damages(results))
+    count = len(audit.node_folders(results)), len(audit.product_cards(results))
+    for finding in damages:
+        print(f"damaged: {finding.what}")
+    for finding in audit.remarks(results):
+        print(f"note: {finding.what}")
+    print(f"{count[0]} nodes and {count[1]} tables and figures audited: {len(damages)} damaged")
+    if damages and wants_repair:
+        for path in audit.repair(damages):
+            print(f"removed {path}")
+        print("Run `snakemake` again: it makes just these anew.")
+        return 0
+    if damages:
+        print(
+            "`robust-transfer audit --repair` takes the damaged outputs away; `snakemake` then makes just those anew."
+        )
+    return 1 if damages else 0

@@ -1,0 +1,25 @@
+"""Augmentation of whole batches on the device."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def random_crop(images: Tensor, padding: int) -> Tensor:
+    """Each image shifted by up to `padding` pixels either way, black coming in (N x C x H x W).
+
+    The same draw as padding all sides and cropping to the old size at a random place. From torch's global generator.
+    """
+    n, _, height, width = images.shape
+    padded = F.pad(images, (padding,) * 4)
+    top, left = torch.randint(0, 2 * padding + 1, (2, n, 1, 1), device="cpu").to(images.device)
+    rows = top + torch.arange(height, device=images.device)[None, :, None]
+    columns = left + torch.arange(width, device=images.device)[None, None, :]
+    of = torch.arange(n, device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[of, rows, columns].permute(0, 3, 1, 2).contiguous()
+
+
+def random_flip(images: Tensor) -> Tensor:
+    """Half of the images mirrored left to right (N x C x H x W). From torch's global generator."""
+    mirrored = torch.rand(len(images), device="cpu").to(images.device) < 0.5
+    return torch.where(mirrored[:, None, None, None], images.flip(-1), images)

@@ -1,0 +1,143 @@
+"""Where images come from. Each source gives its splits as uint8 images (N x H x W x C) and labels.
+
+A source reads a set as it is distributed and refuses a missing or partial one with one sentence that says what to put
+where.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from robust_transfer.errors import UserError
+from robust_transfer.plan.specs import Digits, Folder, Npz, Torchvision
+
+Split = tuple[np.ndarray, np.ndarray]
+Splits = dict[str, Split]
+"""train, and test where the set has a test split of its own."""
+
+
+def read_digits(spec: Digits, data_root: Path) -> Splits:
+    """scikit-learn's digits: 1,797 images of 8x8 with values 0..16, scaled to 0..255. No test split of their own."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    return {"train": (images, digits.target.astype(np.int64))}
+
+
+def read_torchvision(spec: Torchvision, data_root: Path) -> Splits:
+    """CIFAR-10 or CIFAR-100 from torchvision's folder layout.
+
+    Raises:
+        UserError: where the set is missing or damaged (torchvision checks the files' MD5).
+    """
+    import torchvision
+
+    source = getattr(torchvision.datasets, spec.name)
+    splits = {}
+    for split, train in (("train", True), ("test", False)):
+        try:
+            dataset = source(data_root, train=train, download=False)
+        except RuntimeError:
+            raise UserError(
+                f"{spec.name} is missing or incomplete: {data_root / source.base_folder} is wanted as torchvision "
+                f'unpacks it. With a connection: python -c "import torchvision.datasets as d; '
+                f"d.{spec.name}('{data_root}', download=True)\". Without: unpack {source.filename} (MD5 "
+                f"{source.tgz_md5}) into {data_root}"
+            ) from None
+        splits[split] = (np.asarray(dataset.data), np.asarray(dataset.targets, np.int64))
+    return splits
+
+
+def read_npz(spec: Npz, data_root: Path) -> Splits:
+    """An .npz file of uint8 images, plain (SPLIT_images) or as JPEG files joined (SPLIT_jpeg, SPLIT_offsets).
+
+    Raises:
+        UserError: where the file is missing, is another than sha256 says, or lacks an array.
+    """
+    path = data_root / spec.file
+    if not path.is_file():
+        raise UserError(f"{path} is missing; put the .npz file there, or set data_root or the data set's `file`")
+    if spec.sha256:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != spec.sha256:
+            raise UserError(f"{path} is another file: sha256 {found}, wanted {spec.sha256}; fetch it again")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {
+                ours: _npz_split(arrays, theirs, path) for ours, theirs in (("train", spec.train), ("test", spec.test))
+            }
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path} is no whole .npz file ({error}); fetch it again") from None
+
+
+def _npz_split(arrays: np.lib.npyio.NpzFile, split: str, path: Path) -> Split:
+    plain, packed = f"{split}_images", [f"{split}_jpeg", f"{split}_offsets"]
+    wanted = [f"{split}_labels"] + ([] if all(name in arrays for name in packed) else [plain])
+    if missing := [name for name in wanted if name not in arrays]:
+        raise UserError(
+            f"{path} lacks {', '.join(missing)}; it has {', '.join(arrays.files)}. Set train and test to its splits"
+        )
+    images = arrays[plain] if plain in wanted else _decode(*(arrays[name] for name in packed))
+    labels = arrays[wanted[0]].astype(np.int64)
+    if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels):
+        raise UserError(
+            f"{path}: {plain} must be uint8, N x H x W x C, one label an image; "
+            f"found {images.dtype} {images.shape} and {len(labels)} labels"
+        )
+    return images, labels
+
+
+def _decode(joined: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    files = (joined[start:end].tobytes() for start, end in zip(offsets[:-1], offsets[1:], strict=True))
+    return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])
+
+
+def read_folder(spec: Folder, data_root: Path) -> Splits:
+    """Folders FOLDER/{train,test}/CLASS/ of image files; classes are numbered in the order of their names.
+
+    Raises:
+        UserError: where a folder is missing or empty, or train and test differ in their classes.
+    """
+    from PIL import Image
+    from torchvision.transforms.v2.functional import center_crop, resize
+
+    root = data_root / spec.folder
+    names = {}
+    for split in ("train", "test"):
+        if not (root / split).is_dir():
+            raise UserError(f"{root / split} is missing; put one folder of images a class there")
+        names[split] = sorted(folder.name for folder in (root / split).iterdir() if folder.is_dir())
+    if names["train"] != names["test"] or len(names["train"]) < 2:
+        different = sorted(set(names["train"]) ^ set(names["test"]))
+        raise UserError(f"{root}: train and test must have the same classes, two or more; only in one: {different}")
+    splits = {}
+    for split in ("train", "test"):
+        images, labels = [], []
+        for label, name in enumerate(names[split]):
+            files = [
+                p for p in sorted((root / split / name).iterdir()) if p.suffix.lower() in (".png", ".jpg", ".jpeg")
+            ]
+            if not files:
+                raise UserError(f"{root / split / name} holds no .png or .jpg file")
+            for file in files:
+                with Image.open(file) as image:
+                    small = center_crop(resize(image.convert("RGB"), spec.size), [spec.size, spec.size])
+                images.append(np.asarray(small))
+                labels.append(label)
+        splits[split] = (np.stack(images), np.asarray(labels, np.int64))
+    return splits
+
+
+READERS: dict[str, Callable[..., Splits]] = {
+    "sklearn-digits": read_digits,
+    "torchvision": read_torchvision,
+    "npz": read_npz,
+    "folder": read_folder,
+}

@@ -1,0 +1,1 @@
+"""The papers' figures, each kind of drawing in its file."""

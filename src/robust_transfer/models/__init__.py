@@ -1,0 +1,1 @@
+"""Networks, how they are partitioned for transfer, and their files."""

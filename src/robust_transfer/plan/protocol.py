@@ -1,0 +1,54 @@
+"""The places where a paper and its authors' code disagree, as named switches.
+
+A value that depends on a switch is written in the YAML files as a mapping with the switch's name as its only key:
+
+    batch_size: {D12: {paper: 100, code: 128, corrected: 100}}
+
+`protocol` in config.yaml sets every switch; `switches` sets single ones. `paper` does what the text says, `code` what
+the authors' code did, `corrected` what is methodically right.
+"""
+
+from typing import Any, Literal, get_args
+
+Protocol = Literal["paper", "code", "corrected"]
+PROTOCOLS: tuple[str, ...] = get_args(Protocol)
+
+SWITCHES: dict[str, str] = {
+    "D12": "davchev: examples in a batch (text: 100 clean + 100 adversarial; code: 128 + 128)",
+    "D13": "davchev: whose label FGSM training ascends (text: the predicted one, against label leaking; code: the true one)",
+    "D14": "davchev: what `12` unfreezes (text: 12 layers; code: the whole last stage, 18 convolutions in ResNet-56)",
+    "D15": "davchev: PGD at test (text and code: 7 steps, no random start; corrected: 20 steps, random start)",
+    "D16": "batch norm statistics of the frozen part (davchev's code lets them drift)",
+}
+
+
+def is_switched(value: Any) -> bool:
+    """Whether a YAML value is of the form {D12: {...}}."""
+    return isinstance(value, dict) and len(value) == 1 and _is_name(next(iter(value)))
+
+
+def _is_name(key: Any) -> bool:
+    return isinstance(key, str) and key[:1] == "D" and key[1:].isdigit()
+
+
+def resolve(value: Any, choices: dict[str, str], mistakes: list[str], path: str = "") -> Any:
+    """Replace every switched value, at any depth, by the one its switch selects.
+
+    choices: switch -> protocol. mistakes: sentences are appended here, so that all of them can be shown at once.
+    """
+    if is_switched(value):
+        (switch, options), *_ = value.items()
+        if switch not in SWITCHES:
+            mistakes.append(f"{path}: unknown switch {switch}; the switches are {', '.join(SWITCHES)}")
+            return None
+        if not isinstance(options, dict) or set(options) != set(PROTOCOLS):
+            mistakes.append(
+                f"{path}: switch {switch} wants a value for each of paper, code and corrected, and no other"
+            )
+            return None
+        return resolve(options[choices[switch]], choices, mistakes, path)
+    if isinstance(value, dict):
+        return {key: resolve(item, choices, mistakes, f"{path}.{key}".strip(".")) for key, item in value.items()}
+    if isinstance(value, list):
+        return [resolve(item, choices, mistakes, f"{path}[{i}]") for i, item in enumerate(value)]
+    return value

@@ -1,0 +1,16 @@
+"""The papers' printed numbers."""
+
+import csv
+from importlib.resources import files
+
+
+def published_table(study: str, table: str) -> dict[tuple[str, str], float]:
+    """(row, column) -> the printed number, from published/STUDY/TABLE.csv."""
+    text = files("robust_transfer").joinpath("published", study, f"{table}.csv").read_text(encoding="utf-8")
+    header, *rows = csv.reader(text.splitlines())
+    return {
+        (row[0], column): float(value)
+        for row in rows
+        for column, value in zip(header[1:], row[1:], strict=True)
+        if value
+    }

@@ -1,0 +1,133 @@
+"""Where a result came from: the code, the commit, the versions and the machine, as a card records them."""
+
+import ast
+import hashlib
+import os
+import platform
+import resource
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parent
+RECORDED = (
+    "torch",
+    "torchvision",
+    "advertorch",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "safetensors",
+    "snakemake",
+)
+BOOKKEEPING = ("plan", "errors", "store", "provenance", "stages.job")
+"""Modules that no fingerprint covers: they carry specs and files about; what they decide stands in the spec itself."""
+
+
+@cache
+def fingerprint(module: str) -> str:
+    """12 hex digits for the code of a module and all it imports from this package.
+
+    Taken from the syntax trees without docstrings, so that comments, formatting and wording don't count.
+    """
+    combined = hashlib.sha256()
+    for name in sorted(_imported_by(module)):
+        combined.update(f"{name}\n{ast.dump(_without_docstrings(_tree(name)))}\n".encode())
+    return combined.hexdigest()[:12]
+
+
+def _imported_by(module: str) -> set[str]:
+    found: set[str] = set()
+    to_read = [module]
+    while to_read:
+        name = to_read.pop()
+        if name in found or _file(name) is None:
+            continue
+        found.add(name)
+        for statement in ast.walk(_tree(name)):
+            if isinstance(statement, ast.Import):
+                to_read += [alias.name for alias in statement.names]
+            elif isinstance(statement, ast.ImportFrom) and statement.module:
+                to_read += [
+                    statement.module,
+                    *(f"{statement.module}.{alias.name}" for alias in statement.names),
+                ]
+    return found
+
+
+def _file(module: str) -> Path | None:
+    package, _, inner = module.partition(".")
+    if package != PACKAGE.name or any(inner == name or inner.startswith(name + ".") for name in BOOKKEEPING):
+        return None
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.exists()), None)
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_file(module).read_text(encoding="utf-8"))
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    class Strip(ast.NodeTransformer):
+        def visit(self, node):
+            self.generic_visit(node)
+            body = getattr(node, "body", None)
+            if isinstance(body, list):
+                node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+            return node
+
+    return Strip().visit(ast.parse(ast.unparse(tree)))
+
+
+def git_state() -> dict[str, Any]:
+    """The commit of the code, and whether tracked files differ from it; commit None outside a clone."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", PACKAGE, *words], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return {
+        "commit": commit,
+        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")) if commit else None,
+    }
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries whose code can change a result."""
+    found = {"python": platform.python_version()}
+    for name in RECORDED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """The machine's kind; no host name."""
+    return {"system": platform.system(), "processor": _processor(), "cores": os.cpu_count()}
+
+
+@cache
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def peak_memory_mb() -> int:
+    """Largest resident memory of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3))

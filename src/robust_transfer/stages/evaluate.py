@@ -1,0 +1,38 @@
+"""evaluate: each image's outcome under a model, for a clean split or for adversarial examples of it."""
+
+from typing import Any
+
+import pandas as pd
+from pydantic import TypeAdapter
+from safetensors.torch import load_file
+
+from robust_transfer.attacks.budget import check_budget, to_float
+from robust_transfer.data import tensors
+from robust_transfer.models import files
+from robust_transfer.models.classifier import predict
+from robust_transfer.plan.specs import AnyAttack
+from robust_transfer.stages.job import Job
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Write one row an image (index, label, prediction, confidence); returns accuracy in per cent."""
+    crafted = job.plan.nodes[job.node.parents["examples"]].spec if job.has("examples") else None
+    part = tensors.load(job.parent("data")).split(crafted["split"] if crafted else job.spec["split"])
+    images = part.images
+    if crafted:
+        stored = load_file(job.parent("examples"))["examples"]
+        check_budget(stored, images, TypeAdapter(AnyAttack).validate_python(crafted["attack"]))
+        images = to_float(stored)
+    network, *_ = files.load(job.parent("model"))
+    logits = predict(network.to(job.device), images.to(job.device)).cpu()
+    confidence, prediction = logits.softmax(1).max(1)
+    outcomes = pd.DataFrame(
+        {
+            "index": range(len(part)),
+            "label": part.labels.numpy(),
+            "prediction": prediction.numpy(),
+            "confidence": confidence.numpy(),
+        }
+    )
+    outcomes.to_parquet(job.output, index=False)
+    return {"accuracy": 100 * float((outcomes.prediction == outcomes.label).mean()), "n": len(part)}

@@ -1,0 +1,65 @@
+"""tabulate and draw: tables and figures from the outcomes that their cells name."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from robust_transfer import provenance, store
+from robust_transfer.plan.graph import KINDS, Plan, Product
+from robust_transfer.tables.layout import markdown, wide
+from robust_transfer.tables.tidy import tidy
+
+
+def make(product: Product, plan: Plan, plan_name: str, results: Path) -> None:
+    """Write a table (.csv, .parquet, .md) or a figure (.png, .svg), and its card (.json)."""
+
+    def outcomes_of(node_id: str) -> Path:
+        node = plan.nodes[node_id]
+        return store.believed(results / node.folder, KINDS[node.kind].artifact)
+
+    frame = tidy(product.study, product.name, product.spec["cells"], outcomes_of)
+    stem = results / product.stem
+    writers = _table(frame, product.spec) if product.kind == "table" else _figure(frame, product.spec)
+    outputs = {}
+    for ending, write in writers.items():
+        path = stem.with_suffix(ending)
+        with store.replacing(path) as temporary:
+            write(temporary)
+            outputs[path.name] = store.describe(temporary)
+    store.write_json(
+        stem.with_suffix(".json"),
+        {
+            "kind": product.kind,
+            "key": product.key,
+            "version": product.param["version"],
+            "spec": product.spec,
+            "outputs": outputs,
+            "plan": plan_name,
+            "code": provenance.fingerprint(__name__),
+            "git": provenance.git_state(),
+            "versions": provenance.versions(),
+        },
+    )
+
+
+def _table(frame, spec: dict[str, Any]) -> dict[str, Any]:
+    text = markdown(frame, spec["title"], spec["corner"], spec["measured"], spec["published"])
+    return {
+        ".csv": partial(wide(frame, spec["corner"]).to_csv, index=False, float_format="%.2f"),
+        ".parquet": partial(frame.to_parquet, index=False),
+        ".md": lambda path: path.write_text(text, encoding="utf-8"),
+    }
+
+
+def _figure(frame, spec: dict[str, Any]) -> dict[str, Any]:
+    import matplotlib
+
+    from robust_transfer.figures.heatmap import DRAWINGS
+
+    figure = DRAWINGS[spec["draw"]](frame, spec)
+    matplotlib.rcParams["svg.hashsalt"] = "robust-transfer"  # the same figure gives the same bytes
+
+    def save(path: Path, form: str) -> None:
+        figure.savefig(path, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
+
+    return {".png": partial(save, form="png"), ".svg": partial(save, form="svg")}

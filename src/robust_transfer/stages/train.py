@@ -1,0 +1,33 @@
+"""pretrain and transfer: a network, trained by a recipe from a random start or from another model's weights."""
+
+from typing import Any
+
+from robust_transfer.data import tensors
+from robust_transfer.models import files
+from robust_transfer.plan.specs import Recipe
+from robust_transfer.stages.job import Job
+from robust_transfer.training.loop import train
+from robust_transfer.training.randomness import reseed
+from robust_transfer.training.signals import listening
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train and write the model; returns the last epoch's history entry and the best selection metric."""
+    recipe = Recipe.model_validate(job.spec)
+    data = tensors.load(job.parent("data"), job.device)
+    reseed(recipe.schedule.seed, "initialisation")
+    if job.has("start"):
+        network, spec, channels, _ = files.load(job.parent("start"))
+        network.renew_head(data.classes)
+    else:
+        spec, channels = recipe.network, data.channels
+        network = files.build(spec, channels, data.classes)
+    network.to(job.device)
+    with listening() as stop:
+        every = job.machine["checkpoint_seconds"]
+        history = train(network, data, recipe, job.node.id, job.checkpoint, every, stop)
+    files.save(job.output, network, spec, channels, data.classes)
+    metrics = dict(history[-1])
+    if recipe.schedule.select == "best_validation":
+        metrics["best"] = max(entry["selected_by"] for entry in history)
+    return metrics

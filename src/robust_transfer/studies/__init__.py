@@ -1,0 +1,51 @@
+"""One module a paper: which node fills which cell of which table or figure. Nothing here imports torch.
+
+A study module has `Section`, the model of its part of the config, and `plan(settings, section, plan, mistakes)`, which
+adds its nodes, tables and figures to the plan.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from robust_transfer.plan import config as configs
+from robust_transfer.plan.graph import Plan
+from robust_transfer.studies import davchev
+
+STUDIES = {"davchev": davchev}
+
+
+def make_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
+    """The plan of a config: all nodes, tables and figures of the studies it names.
+
+    config: the user's layer, as read from config.yaml. workflow: the folder of recipes/ and scales/.
+
+    Raises:
+        UserError: with every mistake in the config, a line each.
+    """
+    settings, values, mistakes = configs.load(config, workflow)
+    known = {*configs.Settings.model_fields, *STUDIES}
+    for key in values:
+        if key not in known:
+            mistakes.append(configs.unknown_key(key, known))
+    names = values.get("studies") if isinstance(values.get("studies"), list) else []
+    sections = {}
+    for i, name in enumerate(names):
+        if study := configs.look_up(name, STUDIES, "study", f"studies[{i}]", mistakes):
+            sections[name] = configs.check(study.Section, values.get(name, {}), name, mistakes)
+    if values.get("main_study") not in names:
+        mistakes.append(
+            f"main_study: {values.get('main_study')!r} is not among the studies {', '.join(map(str, names))}"
+        )
+    plan = Plan({"config": dict(values)})
+    if settings:
+        for name, section in sections.items():
+            if section:
+                STUDIES[name].plan(settings, section, plan, mistakes)
+    configs.fail(mistakes)
+    plan.origin |= {
+        "main_study": settings.main_study,
+        "machine": settings.machine.model_dump(),
+        "data_root": settings.data_root,
+    }
+    return plan

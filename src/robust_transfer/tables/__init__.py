@@ -1,0 +1,1 @@
+"""From cells to numbers, and from numbers to the papers' layouts."""

@@ -1,0 +1,1 @@
+"""The one training loop, for source and target models of every method."""

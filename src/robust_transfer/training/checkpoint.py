@@ -1,0 +1,67 @@
+"""A running training's state on disk, so that a killed run continues and ends with the same bits."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from robust_transfer.store import replacing
+
+
+@dataclass
+class Progress:
+    """Where a training is.
+
+    iteration: the next one. best: the selection metric of the kept weights, None before the first.
+    kept: the weights selected so far (empty while the last are to be kept). history: one entry an epoch.
+    """
+
+    iteration: int = 0
+    best: float | None = None
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def save(path: Path, run: str, progress: Progress, network: nn.Module, optimiser: Optimizer) -> None:
+    """Write the whole state, bound to the id of the node that is being made."""
+    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"kept/{name}": tensor for name, tensor in progress.kept.items()}
+    for name, parameter in network.named_parameters():
+        momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum/{name}"] = momentum
+    about = {"iteration": progress.iteration, "best": progress.best, "history": progress.history}
+    with replacing(path) as temporary:
+        # Tensors may share memory (kept weights right after a selection do not, but clones are cheap and always right).
+        save_file(
+            {k: v.detach().clone() for k, v in tensors.items()},
+            temporary,
+            {"run": run, "about": json.dumps(about)},
+        )
+
+
+def restore(path: Path, run: str, network: nn.Module, optimiser: Optimizer) -> Progress | None:
+    """Put a saved state back; None where there is none, or where it is damaged or another node's."""
+    try:
+        with safe_open(path, "pt") as file:
+            if file.metadata()["run"] != run:
+                return None
+            about = json.loads(file.metadata()["about"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    device = next(network.parameters()).device
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v.to(device) for k, v in tensors.items() if k.startswith(prefix)}
+
+    network.load_state_dict(part("network/"))
+    momentum = part("momentum/")
+    for name, parameter in network.named_parameters():
+        if name in momentum:
+            optimiser.state[parameter]["momentum_buffer"] = momentum[name]
+    return Progress(about["iteration"], about["best"], part("kept/"), about["history"])

@@ -1,0 +1,26 @@
+"""Randomness that depends on where a training is, not on how it got there.
+
+Every epoch's order and every iteration's draws come from a seed derived from (seed, purpose, index). A run that
+continues from a checkpoint therefore draws the same numbers as one that was never interrupted, with no generator's state
+to be saved.
+"""
+
+import hashlib
+
+import torch
+
+
+def derived(seed: int, purpose: str, index: int = 0) -> int:
+    """A seed of its own (63 bits) for one purpose and index."""
+    text = f"{seed}/{purpose}/{index}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+def reseed(seed: int, purpose: str, index: int = 0) -> None:
+    """Set torch's global generators (all devices) to a derived seed."""
+    torch.manual_seed(derived(seed, purpose, index))
+
+
+def order(seed: int, epoch: int, count: int) -> torch.Tensor:
+    """The order (a permutation of 0..count-1, int64) in which an epoch shows the training images."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(derived(seed, "order", epoch)))

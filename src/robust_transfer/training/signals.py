@@ -1,0 +1,42 @@
+"""Being asked to stop: a training saves its state first."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""kill and a cluster's end of time; Ctrl-C; the warning that a cluster sends ahead of the end of time."""
+
+
+class Interrupted(Exception):
+    """The training was asked to stop; its state is saved."""
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by {signal.Signals(number).name}; the state is saved")
+        self.exit_status = 128 + number
+
+
+class StopRequest:
+    """Whether, and by which signal, this process was asked to stop."""
+
+    def __init__(self):
+        self.signal: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+
+@contextmanager
+def listening() -> Iterator[StopRequest]:
+    """Within the block a signal that asks to stop only sets the request; the loop looks at it between iterations."""
+    request = StopRequest()
+
+    def note(number: int, _frame: object) -> None:
+        request.signal = number
+
+    before = {number: signal.signal(number, note) for number in ASKING}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,264 @@
+"""FGSM, PGD, and crafting a whole set."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from robust_transfer.attacks.advertorch_compat import L2PGDAttack, LinfPGDAttack
+from robust_transfer.attacks.budget import BudgetError, check_budget, to_float
+from robust_transfer.attacks.perturb import batch_seed, craft, perturb
+
+
+def attack(algorithm="pgd", **changes):
+    spec = SimpleNamespace(algorithm=algorithm, norm="linf", eps=0.1, labels="true")
+    spec.steps, spec.step_size, spec.random_start, spec.restarts = 7, 0.025, True, 1
+    vars(spec).update(changes)
+    return spec
+
+
+class Linear(nn.Module):
+    """Two classes, and a logit for the first that is w · x."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor(weights))
+
+    def forward(self, x):
+        first = x.flatten(1) @ self.weights
+        return torch.stack([first, torch.zeros_like(first)], 1)
+
+
+def image(*pixels):
+    return torch.tensor(pixels).view(1, 1, 1, -1)
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(512, 4))
+
+
+@pytest.fixture
+def images():
+    return torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
+
+
+def test_fgsm_is_one_step_along_the_sign():
+    # The gradient of the loss of class 0 is -(1 - p) w: pixels go against the sign of w, and stop at the pixel range.
+    model = Linear([2.0, -3.0, 0.0, 0.5])
+    adversarial = perturb(model, image(0.5, 0.5, 0.5, 0.02), torch.tensor([0]), attack("fgsm", eps=0.1))
+    torch.testing.assert_close(adversarial, image(0.4, 0.6, 0.5, 0.0))
+    adversarial = perturb(model, image(0.5, 0.5, 0.5, 0.02), torch.tensor([1]), attack("fgsm", eps=0.1))
+    torch.testing.assert_close(adversarial, image(0.6, 0.4, 0.5, 0.12))
+
+
+def test_fgsm_in_l2_is_one_step_along_the_gradient():
+    adversarial = perturb(Linear([3.0, -4.0]), image(0.5, 0.5), torch.tensor([0]), attack("fgsm", norm="l2", eps=0.1))
+    torch.testing.assert_close(adversarial, image(0.44, 0.58))
+
+
+def test_linf_pgd_steps_and_projects():
+    model, start, label = Linear([1.0, -1.0]), image(0.5, 0.99), torch.tensor([0])
+    one = attack(steps=1, step_size=0.03, random_start=False)
+    torch.testing.assert_close(perturb(model, start, label, one), image(0.47, 1.0))
+    many = attack(steps=9, step_size=0.03, random_start=False)
+    torch.testing.assert_close(perturb(model, start, label, many), image(0.4, 1.0))
+
+
+def test_l2_pgd_steps_and_projects():
+    model, start, label = Linear([3.0, -4.0]), image(0.5, 0.5), torch.tensor([0])
+    one = attack(norm="l2", steps=1, step_size=0.05, random_start=False)
+    torch.testing.assert_close(perturb(model, start, label, one), image(0.47, 0.54))
+    many = attack(norm="l2", steps=9, step_size=0.05, random_start=False)
+    torch.testing.assert_close(perturb(model, start, label, many), image(0.44, 0.58))
+
+
+def test_the_gradient_is_taken_anew_at_every_step():
+    class Bump(nn.Module):
+        """Class 1 is likelier the nearer x is to 0.6."""
+
+        def forward(self, x):
+            first = (x.flatten(1).sum(1) - 0.6).square() * 10
+            return torch.stack([first, torch.zeros_like(first)], 1)
+
+    there = attack(steps=3, step_size=0.05, random_start=False, eps=0.3)
+    adversarial = perturb(Bump(), image(0.52), torch.tensor([0]), there)
+    torch.testing.assert_close(adversarial, image(0.57))  # 0.57, over the top to 0.62, back
+
+
+def test_an_image_the_model_is_sure_of_takes_full_l2_steps():
+    class Sure(nn.Module):
+        """The gradient of class 0 is -50 e^-35 = -3e-14 long, far under advertorch's floor of 1e-6."""
+
+        def forward(self, x):
+            second = -x.flatten(1) @ torch.tensor([30.0, 40.0])
+            return torch.stack([torch.zeros_like(second), second], 1)
+
+    step = attack(norm="l2", steps=1, step_size=0.05, random_start=False)
+    torch.testing.assert_close(perturb(Sure(), image(0.5, 0.5), torch.tensor([0]), step), image(0.47, 0.46))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("algorithm", ["fgsm", "pgd"])
+@pytest.mark.parametrize("eps", [0.0, 1e-6, 8 / 255, 0.3, 1.0, 50.0])
+def test_the_budget_is_kept_strictly(net, images, norm, algorithm, eps):
+    images[0], images[1] = 0.0, 1.0
+    spec = attack(algorithm, norm=norm, eps=eps, step_size=eps / 4)
+    adversarial = perturb(net.eval(), images, LABELS, spec)
+    assert adversarial.min() >= 0 and adversarial.max() <= 1 and adversarial.dtype == torch.float32
+    offset = (adversarial.double() - images.double()).flatten(1)
+    size = offset.abs().amax(1) if norm == "linf" else offset.norm(dim=1)
+    assert (size <= eps).all()
+    if 0.01 < eps < 1:
+        assert (size[2:] > 0.95 * eps).all()
+    if eps == 0:
+        assert torch.equal(adversarial, images)
+
+
+def test_results_are_advertorchs(net, images):
+    net.eval()
+    for norm, stock in (("linf", LinfPGDAttack), ("l2", L2PGDAttack)):
+        torch.manual_seed(2)
+        theirs = stock(net, eps=0.1, nb_iter=7, eps_iter=0.025, rand_init=True).perturb(images, LABELS)
+        torch.manual_seed(2)
+        mine = perturb(net, images, LABELS, attack(norm=norm))
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["fgsm", "pgd"])
+def test_the_predicted_label_is_the_one_used(net, images, algorithm):
+    net.eval()
+    predicted = net(images).argmax(1)
+    wrong = (predicted + 1) % 4
+    guarded = attack(algorithm, labels="predicted", random_start=False)
+    naive = attack(algorithm, random_start=False)
+    adversarial = perturb(net, images, wrong, guarded)
+    assert torch.equal(adversarial, perturb(net, images, None, guarded))
+    assert torch.equal(adversarial, perturb(net, images, predicted, naive))
+    assert not torch.equal(adversarial, perturb(net, images, wrong, naive))
+    with pytest.raises(ValueError, match="true labels"):
+        perturb(net, images, None, naive)
+
+
+def test_the_model_is_left_as_it_was(net, images):
+    net[0].weight.requires_grad_(False)
+    net[0].weight.grad = None
+    net.eval()
+    with torch.no_grad():
+        perturb(net, images, LABELS, attack())
+    assert all(p.grad is None for p in net.parameters())
+    assert [p.requires_grad for p in net.parameters()] == [False] + [True] * 5
+    assert not images.requires_grad
+
+
+def test_the_same_seed_gives_the_same_images(net, images):
+    net.eval()
+    runs = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        runs.append(perturb(net, images, LABELS, attack(restarts=2)))
+    assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
+
+    torch.manual_seed(9)
+    undisturbed = torch.rand(3)
+    torch.manual_seed(9)
+    own = perturb(net, images, LABELS, attack(restarts=2), generator_seed=1)
+    assert torch.equal(torch.rand(3), undisturbed)
+    assert torch.equal(own, runs[0])
+
+
+def test_memory_layout_makes_no_difference(net, images):
+    net.eval()
+    strided = images.contiguous(memory_format=torch.channels_last)
+    same = [perturb(net, x, LABELS, attack(steps=1), generator_seed=4) for x in (images, strided)]
+    torch.testing.assert_close(*same, rtol=0, atol=1e-6)
+
+
+def test_restarts_keep_each_images_worst_case():
+    # The start decides where an image ends: steps have no length.
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
+    images = torch.full((64, 3, 8, 8), 0.5)
+    label = model(images).argmax(1)
+    single = attack(step_size=0.0, steps=1, eps=0.3)
+    several = attack(step_size=0.0, steps=1, eps=0.3, restarts=3)
+
+    def outcome(adversarial):
+        logits = model(adversarial)
+        return logits.argmax(1) != label, F.cross_entropy(logits, label, reduction="none")
+
+    torch.manual_seed(1)
+    runs = [perturb(model, images, label, single) for _ in range(3)]
+    torch.manual_seed(1)
+    worst = perturb(model, images, label, several)
+    outcomes = [outcome(run) for run in runs]
+    expected = [
+        max(range(3), key=lambda run: (outcomes[run][0][i].item(), outcomes[run][1][i].item())) for i in range(64)
+    ]
+    assert set(expected) == {0, 1, 2}
+    # For some image a wrong prediction comes with a lower loss than a right one.
+    assert any(max(range(3), key=lambda run: outcomes[run][1][i].item()) != expected[i] for i in range(64))
+    for i in range(64):
+        assert torch.equal(worst[i], runs[expected[i]][i])
+
+
+def test_a_gradient_that_is_no_number_is_an_error(images):
+    class Broken(nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :4] * math.nan
+
+    with pytest.raises(FloatingPointError, match="step 1"):
+        perturb(Broken(), images, LABELS, attack())
+    clean = (images * 255).to(torch.uint8)
+    with pytest.raises(FloatingPointError, match="images 0 to 3"):
+        craft(Broken(), clean, LABELS, attack(), batch_size=4, seed=0)
+
+
+def test_an_unknown_algorithm_is_an_error(net, images):
+    with pytest.raises(ValueError, match="tickle"):
+        perturb(net, images, LABELS, attack("tickle"))
+
+
+@pytest.fixture
+def clean():
+    return torch.randint(0, 256, (10, 3, 8, 8), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+
+
+TEN = torch.arange(10) % 4
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_crafting_keeps_the_budget_and_raises_the_loss(net, clean, norm):
+    spec = attack(norm=norm, eps=0.2, step_size=0.05)
+    stored = craft(net.train(), clean, TEN, spec, batch_size=4, seed=0)
+    check_budget(stored, clean, spec)
+    assert stored.dtype == torch.uint16 and net.training
+    net.eval()
+    assert F.cross_entropy(net(to_float(stored)), TEN) > F.cross_entropy(net(to_float(clean)), TEN)
+
+
+def test_a_resumed_run_has_the_same_bits(net, clean):
+    saved = []
+    whole = craft(net, clean, TEN, attack(), batch_size=4, seed=7, progress=lambda made: saved.append(made.clone()))
+    assert [len(made) for made in saved] == [4, 8, 10]
+    for done in saved:
+        torch.manual_seed(123)
+        assert torch.equal(craft(net, clean, TEN, attack(), batch_size=4, seed=7, done=done), whole)
+    assert not torch.equal(craft(net, clean, TEN, attack(), batch_size=4, seed=8), whole)
+    with pytest.raises(BudgetError, match="whole number of batches"):
+        craft(net, clean, TEN, attack(), batch_size=4, seed=7, done=whole[:5])
+    with pytest.raises(BudgetError, match="image 0 lies outside"):
+        craft(net, clean, TEN, attack(), batch_size=4, seed=7, done=whole.flip(0)[:8])
+
+
+def test_each_batch_has_its_own_seed():
+    seeds = {batch_seed(seed, first) for seed in range(20) for first in range(0, 2000, 100)}
+    assert len(seeds) == 400 and all(0 <= seed < 2**63 for seed in seeds)
+    assert batch_seed(0, 0) == 6956993988634818902

@@ -1,0 +1,43 @@
+# Adversarial examples, cached as tensors, and each image's outcome under each model.
+
+
+rule craft:
+    input:
+        ancient(parents_of),
+    output:
+        artifact="results/craft/{node}/examples.safetensors",
+        card="results/craft/{node}/card.json",
+    log:
+        "results/logs/craft/{node}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: machine("threads")
+    resources:
+        gpu=machine("gpus"),
+        mem_mb=8000,
+        runtime=120,
+    message:
+        "craft {wildcards.node}"
+    shell:
+        "python -m robust_transfer.stages craft {wildcards.node} --threads {threads} --log {log}"
+
+
+rule evaluate:
+    input:
+        ancient(parents_of),
+    output:
+        artifact="results/evaluate/{node}/outcomes.parquet",
+        card="results/evaluate/{node}/card.json",
+    log:
+        "results/logs/evaluate/{node}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: machine("threads")
+    resources:
+        gpu=machine("gpus"),
+        mem_mb=8000,
+        runtime=30,
+    message:
+        "evaluate {wildcards.node}"
+    shell:
+        "python -m robust_transfer.stages evaluate {wildcards.node} --threads {threads} --log {log}"

@@ -1,0 +1,89 @@
+# Look-ups that the rules share. All they know comes from the plan; nothing here touches torch.
+import sys
+from pathlib import Path
+
+SOURCE = Path(workflow.basedir) / "src"
+sys.path.insert(0, str(SOURCE))
+
+from robust_transfer.errors import UserError
+from robust_transfer.plan import freeze, jobs
+from robust_transfer.plan.canonical import canonical_json
+from robust_transfer.plan.graph import KINDS
+
+jobs.surroundings(SOURCE, warm=not workflow.remote_exec)
+
+
+def started_by_snakemake():
+    """Whether another Snakemake started this one, for a job that it had planned."""
+    return freeze.frozen_path() is not None
+
+
+def the_plan(config):
+    """The plan this Snakemake works by: the frozen one of whoever started it, or a new one from the config."""
+    try:
+        if started_by_snakemake():
+            return freeze.thaw(freeze.frozen_path())
+        from robust_transfer.studies import make_plan
+
+        plan = make_plan(config, Path(workflow.basedir) / "workflow")
+        freeze.freeze(plan, Path("results"))
+        return plan
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def files_of(nodes):
+    """Artifact and card of each node. Ids name content, so a newer time stamp says nothing: see `ancient` in the rules."""
+    return [f"results/{path}" for node in nodes for path in (node.artifact, node.card)]
+
+
+def node_of(wildcards):
+    """The node a job makes.
+
+    An id that is not in the plan is a name that no config leads to (any more).
+    """
+    if wildcards.node not in PLAN.nodes:
+        raise WorkflowError(
+            f"{wildcards.node} is not in the plan; `snakemake -n` shows what is"
+        )
+    return PLAN.nodes[wildcards.node]
+
+
+def parents_of(wildcards):
+    """What a node is made from."""
+    return files_of(PLAN.parents(node_of(wildcards)))
+
+
+def product_of(wildcards, kind):
+    """The table or figure a job makes."""
+    stem = f"{kind}s/{wildcards.study}/{wildcards.name}"
+    if stem not in PLAN.products:
+        raise WorkflowError(
+            f"results/{stem} is not in the plan, which has: {', '.join(PLAN.products)}"
+        )
+    return PLAN.products[stem]
+
+
+def all_behind(kind):
+    """All nodes behind a product, not only those it reads, so that a deleted artifact anywhere is noticed."""
+    return lambda wildcards: files_of(PLAN.ancestry(product_of(wildcards, kind).nodes))
+
+
+def shown_by(kind):
+    """The one param of a product: the canonical JSON of everything it shows."""
+    return lambda wildcards: canonical_json(product_of(wildcards, kind).param)
+
+
+def every_product():
+    """All tables and figures of the plan."""
+    endings = {"table": ["csv", "parquet", "md"], "figure": ["png", "svg"]}
+    return [
+        f"results/{p.stem}.{ending}"
+        for p in PLAN.products.values()
+        for ending in endings[p.kind]
+    ]
+
+
+def machine(key):
+    """A value of the config's machine section; no id depends on it."""
+    return PLAN.origin["machine"][key]

@@ -1,0 +1,71 @@
+# Tables and figures: plain names, and one param with all they show, by which Snakemake sees a change.
+
+
+rule tabulate:
+    input:
+        ancient(all_behind("table")),
+    output:
+        csv="results/tables/{study}/{name}.csv",
+        parquet="results/tables/{study}/{name}.parquet",
+        md=report(
+            "results/tables/{study}/{name}.md",
+            category="{study}",
+            labels={"table": "{name}"},
+        ),
+        card="results/tables/{study}/{name}.json",
+    log:
+        "results/logs/tables/{study}/{name}.log",
+    conda:
+        "../../envs/environment.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        shown=shown_by("table"),
+    message:
+        "tabulate {wildcards.study}/{wildcards.name}"
+    shell:
+        "python -m robust_transfer.stages tabulate {wildcards.study}/{wildcards.name} --log {log}"
+
+
+rule draw:
+    input:
+        ancient(all_behind("figure")),
+    output:
+        png=report(
+            "results/figures/{study}/{name}.png",
+            category="{study}",
+            labels={"figure": "{name}"},
+        ),
+        svg="results/figures/{study}/{name}.svg",
+        card="results/figures/{study}/{name}.json",
+    log:
+        "results/logs/figures/{study}/{name}.log",
+    conda:
+        "../../envs/environment.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        shown=shown_by("figure"),
+    message:
+        "draw {wildcards.study}/{wildcards.name}"
+    shell:
+        "python -m robust_transfer.stages draw {wildcards.study}/{wildcards.name} --log {log}"
+
+
+rule copy_of_main_study:
+    # results/tables/table1.csv is the main study's table 1; likewise figures.
+    input:
+        f"results/{{kind}}s/{PLAN.origin['main_study']}/{{name}}.{{ending}}",
+    output:
+        "results/{kind}s/{name}.{ending}",
+    log:
+        "results/logs/{kind}s/{name}.{ending}.log",
+    localrule: True
+    conda:
+        "../../envs/environment.yaml"
+    message:
+        "copy {input} to {output}"
+    shell:
+        "cp {input} {output} 2> {log}"

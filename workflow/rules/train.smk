@@ -1,0 +1,44 @@
+# Source and target models. A killed training continues from its own checkpoint (results/checkpoints), which is no
+# declared output, because Snakemake deletes those of a failed job.
+
+
+rule pretrain:
+    input:
+        ancient(parents_of),
+    output:
+        artifact="results/pretrain/{node}/model.safetensors",
+        card="results/pretrain/{node}/card.json",
+    log:
+        "results/logs/pretrain/{node}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: machine("threads")
+    resources:
+        gpu=machine("gpus"),
+        mem_mb=8000,
+        runtime=1440,
+    message:
+        "pretrain {wildcards.node}"
+    shell:
+        "python -m robust_transfer.stages pretrain {wildcards.node} --threads {threads} --log {log}"
+
+
+rule transfer:
+    input:
+        ancient(parents_of),
+    output:
+        artifact="results/transfer/{node}/model.safetensors",
+        card="results/transfer/{node}/card.json",
+    log:
+        "results/logs/transfer/{node}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: machine("threads")
+    resources:
+        gpu=machine("gpus"),
+        mem_mb=8000,
+        runtime=480,
+    message:
+        "transfer {wildcards.node}"
+    shell:
+        "python -m robust_transfer.stages transfer {wildcards.node} --threads {threads} --log {log}"
