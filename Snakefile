@@ -32,6 +32,10 @@ include: "workflow/rules/attack.smk"
 include: "workflow/rules/results.smk"
 
 
+onstart:
+    check_data(workflow.dag.needrun_jobs())
+
+
 rule all:
     default_target: True
     input:

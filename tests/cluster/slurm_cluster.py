@@ -1,10 +1,11 @@
 """A real Slurm cluster of two nodes on this machine, for tests.
 
-Nothing is simulated: munged, slurmctld and two slurmd run in a private folder and on free ports, so that any number of these clusters
-can live side by side, next to a Slurm of the machine's own too.
+Nothing is simulated: munged, slurmctld and two slurmd run in a private folder and on free ports, so that any
+number of these clusters can live side by side, next to a Slurm of the machine's own too.
 
-Every daemon runs in the foreground as first process of its own PID namespace. Killing it takes with it, by the kernel's rule, all that
-was ever started inside: for a node that is what a power cut does, jobs and all, and at the end of the tests nothing is left behind.
+Every daemon runs in the foreground as the first process of its own PID namespace. Killing it takes with it, by the
+kernel's rule, all that was ever started inside: for a node that is what a power cut does, jobs and all, and at the
+end of a test nothing is left behind.
 """
 
 from __future__ import annotations
@@ -21,33 +22,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-PROGRAMS = (
-    "munged",
-    "slurmctld",
-    "slurmd",
-    "sbatch",
-    "srun",
-    "squeue",
-    "sinfo",
-    "scontrol",
-    "scancel",
-    "mount",
-    "setpriv",
-    "unshare",
-)
+DAEMONS = ("munged", "slurmctld", "slurmd")
+COMMANDS = ("sbatch", "srun", "squeue", "sinfo", "scontrol", "scancel", "mount", "setpriv", "unshare")
 
-# The kernel kills the daemon too when the test process dies, however it dies.
-OWN_PID_NAMESPACE = (
-    "setpriv",
-    "--pdeathsig=KILL",
-    "unshare",
-    "--pid",
-    "--fork",
-    "--kill-child",
-    "--mount-proc",
-)
-# Inside, our folder lies over /etc/slurm: Snakemake's Slurm plugin removes SLURM_CONF from the environment of its job steps, whose `srun`
-# looks there then.
+# The kernel kills the daemon also when the test process dies, however it dies.
+OWN_PID_NAMESPACE = ("setpriv", "--pdeathsig=KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+# Inside, our folder lies over /etc/slurm: Snakemake's Slurm plugin removes SLURM_CONF from the environment of its job
+# steps, and their `srun` looks there then.
 OVER_ETC_SLURM = ("sh", "-c", 'mount --bind "$1" /etc/slurm && shift && exec "$@"', "sh")
 
 # Slurm takes any device file for a GPU; a job that asks for one gets CUDA_VISIBLE_DEVICES, and these two do no harm.
@@ -59,16 +40,17 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[slurmctld]}
 SlurmUser=root
 
-# cred_expire is also how long a requeued job waits before it may start again (120 s, unless told).
+# cred_expire is also how long a requeued job waits before it may start again (120 s, unless told; at least 5 s).
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
 
-# No accounting, as at many small sites: `sacct` is there, but fails. Finished jobs stay in squeue for MinJobAge = 300 s.
+# No accounting, as at many small sites: `sacct` is there, but fails.
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 
-# Neither cgroups nor MPI are needed.
-ProctrackType=proctrack/linuxproc
+# Instead of cgroups, which we may not be allowed to make, process groups: like there, what is left of a job step
+# whose first process has ended is killed.
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 MpiDefault=none
 
@@ -78,8 +60,8 @@ GresTypes=gpu
 # Look at the queue every second and right after a submission (every minute and after 3 s, unless told).
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
 
-# A killed node is found out in about 15 s (300 s and more, unless told): it is down, and its jobs are requeued. It is welcome back
-# as soon as it registers.
+# A killed node is found out within about 15 s (minutes, unless told): it is down, and its jobs are requeued. It is
+# welcome back as soon as it registers.
 SlurmdTimeout=5
 MessageTimeout=4
 JobRequeue=1
@@ -103,7 +85,7 @@ PartitionName=main Nodes=n1,n2 Default=YES State=UP
 
 @dataclass(frozen=True)
 class Job:
-    """One line of squeue; the plugin writes rule and wildcards into the comment."""
+    """One line of squeue. Snakemake's Slurm plugin writes rule and wildcards into the comment."""
 
     id: str
     state: str
@@ -115,34 +97,30 @@ class Job:
 def missing_requirement() -> str | None:
     """Why no cluster can be started here, or None if one can."""
     if os.geteuid() != 0:
-        return "a private Slurm needs root (jobs of other users, PID namespaces)"
-    if absent := [program for program in PROGRAMS if shutil.which(program) is None]:
-        return f"not installed: {', '.join(absent)} (Debian: apt-get install slurm-wlm munge util-linux)"
-    if subprocess.run([*OWN_PID_NAMESPACE, "true"], capture_output=True).returncode != 0:
-        return "the kernel refuses PID namespaces (in a container: start it with --privileged)"
+        return "a private Slurm needs root"
+    if absent := [program for program in (*DAEMONS, *COMMANDS) if shutil.which(program) is None]:
+        return f"not installed: {', '.join(absent)} (Debian: apt-get install slurm-wlm munge)"
+    if subprocess.run([*OWN_PID_NAMESPACE, *OVER_ETC_SLURM, "/tmp", "true"], capture_output=True).returncode != 0:
+        return "no PID namespace or no mount over /etc/slurm allowed (in a container: start it with --privileged)"
     return None
 
 
 class SlurmCluster:
-    """Two nodes, n1 and n2, each of 2 CPUs, 4000 MB and one GPU by name; one partition, `main`. Use it in a `with` statement."""
+    """Two nodes, n1 and n2, each with 2 CPUs, 4000 MB and one GPU in name. Lives as long as its `with` block."""
 
     def __init__(self) -> None:
-        # /tmp, as the path of a socket may have 107 characters only; munged wants to be sure that others can reach its socket.
+        # In /tmp, as a socket's path may be no longer than 107 characters; open, as munged insists on it.
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
         self.folder.chmod(0o755)
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
-        ours = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("SLURM_", "SBATCH_", "SRUN_"))
-        }
-        self.env = {**ours, "SLURM_CONF": str(self.folder / "slurm.conf")}
+        foreign = ("SLURM_", "SBATCH_", "SRUN_")
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        self.env["SLURM_CONF"] = str(self.folder / "slurm.conf")
 
     def __enter__(self) -> SlurmCluster:
         try:
             self._configure()
             self._start_munge()
-            # -c: start from nothing; -D: stay in the foreground
             self._start("slurmctld", "slurmctld", "-D", "-c")
             for node in GPU_OF_NODE:
                 self.start_node(node)
@@ -156,63 +134,63 @@ class SlurmCluster:
         self.stop()
 
     def stop(self) -> None:
-        """Kill what was started and remove the folder. Nothing is worth a graceful end: the state is thrown away."""
+        """Kill what was started and remove the folder; no graceful end, as the state is thrown away."""
         for name in reversed(list(self._daemons)):
             self._kill(name)
         shutil.rmtree(self.folder)
 
-    # Looking
+    # To look
 
     def sinfo(self) -> dict[str, str]:
-        """The state of each node, such as {"n1": "idle", "n2": "mixed"}; a star at its end says that the node does not respond."""
-        return dict(
-            line.split() for line in self.run("sinfo", "--Node", "--noheader", "--format=%N %T").splitlines()
-        )
+        """Each node's state, such as {"n1": "idle", "n2": "mixed*"}; the star says that it does not respond."""
+        return dict(line.split() for line in self.run("sinfo", "--Node", "--noheader", "--format=%N %T").splitlines())
 
     def squeue(self) -> list[Job]:
         """All jobs Slurm remembers, finished ones included, oldest first."""
         fields = "JobID:|,State:|,NodeList:|,Comment:|,RestartCnt:"
-        lines = self.run(
-            "squeue", "--states=all", "--noheader", "--sort=i", f"--Format={fields}"
-        ).splitlines()
-        return [
-            Job(*(part.strip() for part in parts), int(restarts))
-            for *parts, restarts in (line.split("|") for line in lines)
-        ]
+        lines = self.run("squeue", "--states=all", "--noheader", "--sort=i", f"--Format={fields}").splitlines()
+        return [Job(*texts, int(restarts)) for *texts, restarts in (line.strip().split("|") for line in lines)]
 
-    def job(self, job_id: str) -> Job:
-        return next(job for job in self.squeue() if job.id == job_id)
+    def latest_job(self, comment: str) -> Job:
+        """The youngest job whose comment ends like this."""
+        return next(job for job in reversed(self.squeue()) if job.comment.endswith(comment))
 
-    # Meddling
+    # To meddle
 
-    def scancel(self, job_id: str) -> None:
-        self.run("scancel", job_id)
+    def warn(self, job: Job) -> None:
+        """Send SIGTERM to the job's steps, but not to its batch script: just what `sbatch --signal=TERM@...` does."""
+        self.run("scancel", "--signal=TERM", job.id)
 
-    def requeue(self, job_id: str) -> None:
-        """Stop the job and put it back in the queue, under the same number: what preemption does."""
-        self.run("scontrol", "requeue", job_id)
+    def scancel(self, job: Job) -> None:
+        """End the job for good."""
+        self.run("scancel", job.id)
+
+    def requeue(self, job: Job) -> None:
+        """Stop the job and put it back into the queue under the same number, as preemption does."""
+        self.run("scontrol", "requeue", job.id)
 
     def kill_node(self, node: str) -> None:
-        """Cut the power: slurmd, its job steps and all they started die at once. Slurm notices after SlurmdTimeout."""
+        """Cut the power: slurmd, its job steps and all they started die at once. Slurm has to find out by itself."""
         self._kill(node)
 
     def start_node(self, node: str) -> None:
         """Start a node, for the first time or after `kill_node`."""
         self._start(node, "slurmd", "-D", "-N", node)
 
-    # Waiting and running
+    # To wait and to run
 
     def wait_for_idle_nodes(self) -> None:
+        """Wait until the whole cluster is up and has nothing to do."""
         self.wait_until(lambda: set(self.sinfo().values()) == {"idle"}, "both nodes are idle", seconds=30)
 
     def wait_until(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
-        """Poll until the condition holds; if it never does, fail with the state of the cluster and the ends of its logs."""
+        """Poll the condition; where it doesn't come true, fail with the nodes' state and the ends of all logs."""
         deadline = time.monotonic() + seconds
         while not self._holds(condition):
-            if ended := [name for name, process in self._daemons.items() if process.poll() is not None]:
-                raise RuntimeError(f"ended by itself: {', '.join(ended)}\n{self._describe()}")
+            if ended := [name for name, daemon in self._daemons.items() if daemon.poll() is not None]:
+                raise RuntimeError(f"ended by itself: {', '.join(ended)}\n{self._report()}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not within {seconds} s: {what}\n{self._describe()}")
+                raise TimeoutError(f"not within {seconds} s: {what}\n{self._report()}")
             time.sleep(0.1)
 
     def run(self, *command: str) -> str:
@@ -236,59 +214,42 @@ class SlurmCluster:
         key = self.folder / "munge.key"
         key.touch(mode=0o600)
         key.write_bytes(os.urandom(128))
-        files = {
-            "socket": "munge.socket",
-            "key-file": "munge.key",
-            "pid-file": "munge.pid",
-            "seed-file": "munge.seed",
-        }
-        self._start(
-            "munged",
-            "munged",
-            "--foreground",
-            *(f"--{option}={self.folder / name}" for option, name in files.items()),
-        )
-        self.wait_until((self.folder / "munge.socket").exists, "munged made its socket", seconds=10)
+        files = [f"--{kind}={self.folder}/munge.{kind}" for kind in ("socket", "pid-file", "seed-file")]
+        self._start("munged", "munged", "--foreground", f"--key-file={key}", *files)
+        self.wait_until((self.folder / "munge.socket").exists, "munged has made its socket", seconds=10)
 
     def _start(self, name: str, *command: str) -> None:
+        wrapped = [*OWN_PID_NAMESPACE, *OVER_ETC_SLURM, self.folder, *command]
         with (self.folder / f"{name}.out").open("ab") as out:
-            process = subprocess.Popen(
-                [*OWN_PID_NAMESPACE, *OVER_ETC_SLURM, self.folder, *command],
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
+            self._daemons[name] = subprocess.Popen(
+                wrapped, env=self.env, stdin=subprocess.DEVNULL, stdout=out, stderr=out
             )
-        self._daemons[name] = process
 
     def _kill(self, name: str) -> None:
-        process = self._daemons.pop(name)
+        unshare = self._daemons.pop(name)
         # The daemon is the one child of `unshare`, which reaps it and ends.
-        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        for child in Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().split():
             os.kill(int(child), signal.SIGKILL)
-        process.wait()
+        unshare.wait()
 
     @staticmethod
     def _holds(condition: Callable[[], bool]) -> bool:
-        """A Slurm command fails while slurmctld starts: not yet, then."""
         try:
             return condition()
-        except RuntimeError:
+        except RuntimeError:  # a Slurm command, while slurmctld is starting
             return False
 
-    def _describe(self) -> str:
-        queue = subprocess.run(
-            ["scontrol", "show", "nodes", "--oneliner"], env=self.env, capture_output=True, text=True
-        )
+    def _report(self) -> str:
+        nodes = subprocess.run(["scontrol", "show", "nodes"], env=self.env, capture_output=True, text=True)
         logs = sorted([*self.folder.glob("*.log"), *self.folder.glob("*.out")])
-        ends = [f"--- {log.name}\n" + "\n".join(log.read_text().splitlines()[-15:]) for log in logs]
-        return "\n".join([queue.stdout, queue.stderr, *ends])
+        ends = ["\n".join([f"--- {log.name}", *log.read_text().splitlines()[-15:]]) for log in logs]
+        return "\n".join([nodes.stdout, nodes.stderr, *ends])
 
 
 def free_ports(count: int) -> list[int]:
-    """Free TCP ports below the range from which the kernel serves outgoing connections, as one of those could take them meanwhile.
+    """Free TCP ports, below the range from which the kernel serves outgoing connections, as those come any time.
 
-    Drawn by the system's generator: a test suite that seeds `random` would otherwise draw the same ports in every worker.
+    Drawn by the system's generator: where tests seed `random`, every worker would draw the same ones.
     """
     ports: list[int] = []
     while len(ports) < count:

@@ -56,6 +56,7 @@ def test_an_eps_of_k_over_255_is_257_k_units():
         if k < 255:
             with pytest.raises(BudgetError):
                 check_budget(moved(clean, 257 * k + 1), clean, threat(eps=k / 255))
+    check_budget(moved(clean, 2056), clean, threat(eps=0.0313725490196))
 
 
 @pytest.mark.parametrize("eps", [0.0, 1e-6, 0.01, 8 / 255, 0.1, 1.0, 50.0])

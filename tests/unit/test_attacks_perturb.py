@@ -244,6 +244,19 @@ def test_crafting_keeps_the_budget_and_raises_the_loss(net, clean, norm):
     assert F.cross_entropy(net(to_float(stored)), TEN) > F.cross_entropy(net(to_float(clean)), TEN)
 
 
+def test_each_batch_has_its_own_labels_and_start(net, clean):
+    labels = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0, 1, 2])
+    start_at_the_image = attack(random_start=False)
+    stored = craft(net, clean, labels, start_at_the_image, batch_size=4, seed=0)
+    whole = perturb(net.eval(), to_float(clean), labels, start_at_the_image)
+    # Where rounding turns the sign of a gradient near zero, a pixel may differ.
+    assert ((to_float(stored) - whole).abs() < 1e-4).float().mean() > 0.99
+
+    twins = clean[:4].repeat(2, 1, 1, 1)
+    stored = craft(net, twins, labels[:4].repeat(2), attack(), batch_size=4, seed=0)
+    assert not torch.equal(stored[:4], stored[4:])
+
+
 def test_a_resumed_run_has_the_same_bits(net, clean):
     saved = []
     whole = craft(net, clean, TEN, attack(), batch_size=4, seed=7, progress=lambda made: saved.append(made.clone()))

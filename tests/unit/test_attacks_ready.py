@@ -72,6 +72,20 @@ def hooked():
     return model
 
 
+def watched():
+    """A batch norm that a hook changes."""
+    model = PreActivation()
+    model.bn2.register_forward_hook(lambda module, inputs, output: 2 * output)
+    return model
+
+
+def batch_statistics():
+    """A batch norm that uses the batch's statistics in evaluation, too."""
+    model = PreActivation()
+    model.bn2 = nn.BatchNorm2d(12, track_running_stats=False)
+    return model
+
+
 NETS = {
     "resnet18": lambda: torchvision.models.resnet18(num_classes=5),
     "mobilenet_v2": lambda: torchvision.models.mobilenet_v2(num_classes=5, width_mult=0.35),
@@ -82,6 +96,8 @@ NETS = {
     "read twice": ReadTwice,
     "spectral": spectral,
     "hooked": hooked,
+    "watched": watched,
+    "batch statistics": batch_statistics,
 }
 FOLDED = {
     "resnet18": 20,
@@ -93,6 +109,8 @@ FOLDED = {
     "read twice": 0,
     "spectral": 2,
     "hooked": 1,
+    "watched": 1,
+    "batch statistics": 1,
 }
 
 
@@ -101,7 +119,7 @@ def live(name):
     torch.manual_seed(0)
     model = NETS[name]()
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
             for tensor, low, high in (
                 (module.running_mean, -0.5, 0.5),
                 (module.running_var, 0.5, 2.0),

@@ -6,11 +6,17 @@ SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
 
 from robust_transfer.errors import UserError
-from robust_transfer.plan import freeze, jobs
+from robust_transfer.plan import freeze, jobs, presence
 from robust_transfer.plan.canonical import canonical_json
 from robust_transfer.plan.graph import KINDS
 
 jobs.surroundings(SOURCE, warm=not workflow.remote_exec)
+
+
+def end_with(error):
+    """Show what the user can mend, and nothing of Snakemake's innards."""
+    print(f"\n{error}", file=sys.stderr)
+    sys.exit(1)
 
 
 def started_by_snakemake():
@@ -29,7 +35,16 @@ def the_plan(config):
         freeze.freeze(plan, Path("results"))
         return plan
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        end_with(error)
+
+
+def check_data(jobs):
+    """Stop before the first job if files of the data sets that it needs are missing, with one message for all."""
+    names = sorted(job.wildcards.node for job in jobs if job.rule.name == "prepare")
+    try:
+        presence.must_be_present([PLAN.nodes[name] for name in names], Path(PLAN.origin["data_root"]))
+    except UserError as error:
+        end_with(error)
 
 
 def files_of(nodes):

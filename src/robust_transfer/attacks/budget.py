@@ -87,7 +87,7 @@ def _centre(clean: Tensor) -> Tensor:
 
 
 def _linf_limit(threat: Threat) -> int:
-    # 8/255 as a float may lie a hair under 8 * 257 units.
+    # 8/255, written out to a dozen digits, lies a hair under 8 * 257 units.
     return math.floor(min(threat.eps, 1.0) * ONE + 1e-6)
 
 
@@ -99,8 +99,6 @@ def _l2_limit_squared(threat: Threat) -> int:
 def _size(offset: Tensor, threat: Threat) -> Tensor:
     """N x ... int32 offsets -> N int64: the largest offset (linf), or the sum of their squares (l2)."""
     flat = offset.flatten(1).to(torch.int64)
-    if not flat.numel():
-        return flat.new_zeros(len(flat))
     return flat.abs().amax(1) if threat.norm == "linf" else flat.square().sum(1)
 
 

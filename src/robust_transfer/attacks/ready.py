@@ -33,7 +33,7 @@ class ReadyModel(nn.Module):
             if sample is None or _agree(candidate[0], plain, sample):
                 network, folded = candidate
         self.network = network
-        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.eval().to(memory_format=torch.channels_last)
         self.folded = folded
         made = {f"{conv}.{name}" for conv in folded for name in ("weight", "bias")}
         self._copied = _tensors(plain).keys() & _tensors(network).keys() - made

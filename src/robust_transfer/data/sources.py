@@ -6,8 +6,10 @@ where.
 
 import hashlib
 import io
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -43,10 +45,8 @@ def read_torchvision(spec: Torchvision, data_root: Path) -> Splits:
             dataset = source(data_root, train=train, download=False)
         except RuntimeError:
             raise UserError(
-                f"{spec.name} is missing or incomplete: {data_root / source.base_folder} is wanted as torchvision "
-                f'unpacks it. With a connection: python -c "import torchvision.datasets as d; '
-                f"d.{spec.name}('{data_root}', download=True)\". Without: unpack {source.filename} (MD5 "
-                f"{source.tgz_md5}) into {data_root}"
+                f"{spec.name}: {data_root / spec.files[0]} is missing, incomplete or damaged (the files' MD5 are "
+                f"checked); {spec.remedy.format(root=data_root)}"
             ) from None
         splits[split] = (np.asarray(dataset.data), np.asarray(dataset.targets, np.int64))
     return splits
@@ -56,7 +56,7 @@ def read_npz(spec: Npz, data_root: Path) -> Splits:
     """An .npz file of uint8 images, plain (SPLIT_images) or as JPEG files joined (SPLIT_jpeg, SPLIT_offsets).
 
     Raises:
-        UserError: where the file is missing, is another than sha256 says, or lacks an array.
+        UserError: where the file is missing, damaged, another than sha256 says, or lacks an array.
     """
     path = data_root / spec.file
     if not path.is_file():
@@ -71,7 +71,7 @@ def read_npz(spec: Npz, data_root: Path) -> Splits:
             return {
                 ours: _npz_split(arrays, theirs, path) for ours, theirs in (("train", spec.train), ("test", spec.test))
             }
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, TypeError, OSError, EOFError, BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is no whole .npz file ({error}); fetch it again") from None
 
 
@@ -103,7 +103,7 @@ def read_folder(spec: Folder, data_root: Path) -> Splits:
     """Folders FOLDER/{train,test}/CLASS/ of image files; classes are numbered in the order of their names.
 
     Raises:
-        UserError: where a folder is missing or empty, or train and test differ in their classes.
+        UserError: where a folder is missing or empty, train and test differ in their classes, or an image is damaged.
     """
     from PIL import Image
     from torchvision.transforms.v2.functional import center_crop, resize
@@ -127,8 +127,11 @@ def read_folder(spec: Folder, data_root: Path) -> Splits:
             if not files:
                 raise UserError(f"{root / split / name} holds no .png or .jpg file")
             for file in files:
-                with Image.open(file) as image:
-                    small = center_crop(resize(image.convert("RGB"), spec.size), [spec.size, spec.size])
+                try:
+                    with Image.open(file) as image:
+                        small = center_crop(resize(image.convert("RGB"), spec.size), [spec.size, spec.size])
+                except OSError:
+                    raise UserError(f"{file} is no whole image; replace it or take it away") from None
                 images.append(np.asarray(small))
                 labels.append(label)
         splits[split] = (np.stack(images), np.asarray(labels, np.int64))

@@ -81,6 +81,16 @@ class Dataset(Spec):
         raise NotImplementedError
 
     @property
+    def files(self) -> list[str]:
+        """Files and folders below data_root that must be there before it can be read."""
+        return []
+
+    @property
+    def remedy(self) -> str:
+        """What to do when they are missing; {root} stands for data_root."""
+        return ""
+
+    @property
     def slug(self) -> str:
         """A short readable name, a function of the spec alone."""
         if not self.classes:
@@ -127,6 +137,18 @@ class Torchvision(Dataset):
     def base(self) -> str:
         return self.name.lower()
 
+    @property
+    def files(self) -> list[str]:
+        return [{"CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-python"}[self.name]]
+
+    @property
+    def remedy(self) -> str:
+        archive = {"CIFAR10": "cifar-10-python.tar.gz", "CIFAR100": "cifar-100-python.tar.gz"}[self.name]
+        return (
+            f"unpack {archive} into {{root}}, or with a connection: python -c \"from torchvision.datasets import "
+            f"{self.name}; {self.name}('{{root}}', download=True)\""
+        )
+
 
 class Npz(Dataset):
     """An .npz file under data_root: for each split SPLIT_images (uint8, NHWC) and SPLIT_labels.
@@ -147,6 +169,14 @@ class Npz(Dataset):
     def base(self) -> str:
         return re.sub(r"[^A-Za-z0-9-]+", "-", self.file.rsplit("/", 1)[-1].removesuffix(".npz")).lower()
 
+    @property
+    def files(self) -> list[str]:
+        return [self.file]
+
+    @property
+    def remedy(self) -> str:
+        return "put the .npz file there, or mend the data set's `file`"
+
 
 class Folder(Dataset):
     """Folders FOLDER/train/CLASS/*.png and FOLDER/test/CLASS/*.png (or .jpg) under data_root, classes in name order.
@@ -161,6 +191,14 @@ class Folder(Dataset):
     @property
     def base(self) -> str:
         return re.sub(r"[^A-Za-z0-9-]+", "-", self.folder.rstrip("/").rsplit("/", 1)[-1]).lower()
+
+    @property
+    def files(self) -> list[str]:
+        return [f"{self.folder}/train", f"{self.folder}/test"]
+
+    @property
+    def remedy(self) -> str:
+        return "put one folder of images a class into train and into test, or mend the data set's `folder`"
 
 
 AnyDataset = Annotated[Digits | Torchvision | Npz | Folder, Field(discriminator="source")]

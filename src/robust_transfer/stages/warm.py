@@ -29,6 +29,7 @@ IDLE_SECONDS = 30
 START_SECONDS = 120
 PRELOADED = (
     "torch",
+    "torch._dynamo",  # what the first optimiser of a process would import, for seconds
     "numpy",
     "pandas",
     "pyarrow.parquet",

@@ -54,6 +54,7 @@ class Section(Spec):
     source, target: names of data sets. network, substitute: names of networks.
     depths: what each of the paper's depths trains.
     clean_weight: the clean batch's share of an adversarial run's loss.
+    evaluated_on: test is what is reported; validation is for choosing values (eps, a schedule, a network).
     """
 
     source: str
@@ -65,6 +66,7 @@ class Section(Spec):
     clean_weight: Fraction
     attacks: Attacks
     schedules: Schedules
+    evaluated_on: Literal["test", "validation"] = "test"
 
 
 def plan(settings: Settings, section: Section, plan: Plan, mistakes: list[str]) -> None:
@@ -75,13 +77,14 @@ def plan(settings: Settings, section: Section, plan: Plan, mistakes: list[str]) 
     substitute = look_up(section.substitute, settings.networks, "network", "davchev.substitute", mistakes)
     for depth, trainable in section.depths.items():
         check_depth(trainable, network, f"davchev.depths.{depth}", mistakes)
-    for name, schedule in section.schedules:
-        for role, data in (("source", source), ("target", target)):
-            if data and schedule.select == "best_validation" and data.validation == 0:
-                mistakes.append(
-                    f"davchev.schedules.{name}.select: best_validation needs a validation split; set "
-                    f"datasets.{getattr(section, role)}.validation above 0, or select: last"
-                )
+    for role, data in (("source", source), ("target", target)):
+        wanting = [f"schedules.{name}.select" for name, value in section.schedules if value.select == "best_validation"]
+        wanting += ["evaluated_on"] if section.evaluated_on == "validation" else []
+        if data and data.validation == 0 and wanting:
+            mistakes.append(
+                f"davchev.{wanting[0]}: a validation split is wanted; set "
+                f"datasets.{getattr(section, role)}.validation above 0, or select: last"
+            )
     if mistakes:
         return
 
@@ -109,6 +112,9 @@ def plan(settings: Settings, section: Section, plan: Plan, mistakes: list[str]) 
         )
         return build.transfer(plan, sources[start], target_data, recipe)
 
+    def crafted(model: Node, attack: AnyAttack) -> Node:
+        return build.craft(plan, model, target_data, attack, settings.seed, section.evaluated_on)
+
     sources = {training: from_scratch(source_data, training) for training in TRAININGS}
     networks: dict[str, Node] = {}
     for baseline, combinations in COMBINATIONS.items():
@@ -120,8 +126,8 @@ def plan(settings: Settings, section: Section, plan: Plan, mistakes: list[str]) 
     recipe = Recipe(network=substitute, schedule=seeded(schedules.substitute))
     black_box = build.pretrain(plan, target_data, recipe)
     shown_to_all = {
-        "BB-FGSM": build.craft(plan, black_box, target_data, attacks.bb_fgsm, settings.seed),
-        "BB-PGD": build.craft(plan, black_box, target_data, attacks.bb_pgd, settings.seed),
+        "BB-FGSM": crafted(black_box, attacks.bb_fgsm),
+        "BB-PGD": crafted(black_box, attacks.bb_pgd),
     }
 
     printed = published_table("davchev", "table1")
@@ -130,11 +136,11 @@ def plan(settings: Settings, section: Section, plan: Plan, mistakes: list[str]) 
         examples = {
             "clean": None,
             **shown_to_all,
-            "WB-FGSM": build.craft(plan, model, target_data, attacks.wb_fgsm, settings.seed),
-            "WB-PGD": build.craft(plan, model, target_data, attacks.wb_pgd, settings.seed),
+            "WB-FGSM": crafted(model, attacks.wb_fgsm),
+            "WB-PGD": crafted(model, attacks.wb_pgd),
         }
         for column in COLUMNS:
-            outcome = build.evaluate(plan, model, target_data, examples[column])
+            outcome = build.evaluate(plan, model, target_data, examples[column], section.evaluated_on)
             cells.append(
                 {
                     "row": row,
@@ -147,7 +153,7 @@ def plan(settings: Settings, section: Section, plan: Plan, mistakes: list[str]) 
 
     measured = (
         f"Measured at scale {settings.scale}: {source.slug} -> {target.slug}, {network.slug}, black box from "
-        f"{substitute.slug}, protocol {settings.protocol}"
+        f"{substitute.slug}, {section.evaluated_on} split, protocol {settings.protocol}"
     )
     plan.add_product(
         "table",
