@@ -3,9 +3,9 @@
 Nothing is simulated: munged, slurmctld and two slurmd run in a private folder and on free ports, so that any
 number of these clusters can live side by side, next to a Slurm of the machine's own too.
 
-Every daemon runs in the foreground as the first process of its own PID namespace. Killing it takes with it, by the
-kernel's rule, all that was ever started inside: for a node that is what a power cut does, jobs and all, and at the
-end of a test nothing is left behind.
+Every daemon runs in a PID namespace of its own. Killing the namespace's first process takes with it, by the kernel's
+rule, all that was ever started inside: for a node that is what a power cut does, jobs and all, and at the end of a test
+nothing is left behind.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from pathlib import Path
 DAEMONS = ("munged", "slurmctld", "slurmd")
 COMMANDS = ("sbatch", "srun", "squeue", "sinfo", "scontrol", "scancel", "mount", "setpriv", "unshare")
 
-# The kernel kills the daemon also when the test process dies, however it dies.
+# The kernel kills all that is inside also when the test process dies, however it dies.
 OWN_PID_NAMESPACE = ("setpriv", "--pdeathsig=KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 # Inside, our folder lies over /etc/slurm: Snakemake's Slurm plugin removes SLURM_CONF from the environment of its job
-# steps, and their `srun` looks there then.
-OVER_ETC_SLURM = ("sh", "-c", 'mount --bind "$1" /etc/slurm && shift && exec "$@"', "sh")
+# steps, and their `srun` looks there then. The shell stays (no `exec`): the first process has to reap orphans, or Slurm
+# takes their zombies for job steps that will not end.
+OVER_ETC_SLURM = ("sh", "-c", 'mount --bind "$1" /etc/slurm && shift && "$@"; exit $?', "sh")
 
 # Slurm takes any device file for a GPU; a job that asks for one gets CUDA_VISIBLE_DEVICES, and these two do no harm.
 GPU_OF_NODE = {"n1": "/dev/null", "n2": "/dev/zero"}
@@ -227,7 +228,7 @@ class SlurmCluster:
 
     def _kill(self, name: str) -> None:
         unshare = self._daemons.pop(name)
-        # The daemon is the one child of `unshare`, which reaps it and ends.
+        # The namespace's first process is the one child of `unshare`, which reaps it and ends.
         for child in Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().split():
             os.kill(int(child), signal.SIGKILL)
         unshare.wait()

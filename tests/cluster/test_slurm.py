@@ -1,4 +1,4 @@
-"""The workflow's Slurm profile on a real Slurm: jobs are warned, requeued and killed, and the work is done all the same.
+"""The workflow's Slurm profile on a real Slurm: jobs are warned, requeued and killed, and still the work is done.
 
 The first tests are about the cluster itself. The last runs a small stand-in for the pipeline: a rule of the same name,
 the real profile, and a trainer that keeps the promises of the real one: asked to stop it saves and fails, and started
@@ -94,8 +94,10 @@ def test_stopped_trainings_continue(cluster: SlurmCluster, tmp_path: Path) -> No
 
     with snakemake(cluster, tmp_path) as driver:
         cluster.wait_until(all_have_saved, "all train", seconds=60)
-        cluster.warn(cluster.latest_job("_warned"))
-        cluster.wait_until(lambda: diary("warned")[-1][0] == "saved", "the warned training has saved", seconds=30)
+        warned = cluster.latest_job("_warned")
+        cluster.warn(warned)
+        cluster.wait_until(lambda: cluster.latest_job("_warned").state == "FAILED", "the warned job fails", seconds=60)
+        assert diary("warned")[-1][0] == "saved"
         cluster.requeue(cluster.latest_job("_requeued"))
         node = cluster.latest_job("_powercut").node
         cluster.kill_node(node)
@@ -112,6 +114,7 @@ def test_stopped_trainings_continue(cluster: SlurmCluster, tmp_path: Path) -> No
     # The warned training was given the time to save; Snakemake sent a new job, which continued from just there.
     (_, _), (_, saved), (_, continued), *_ = diary("warned")
     assert saved == continued
+    assert cluster.latest_job("_warned").id != warned.id
     # The others were restarted by Slurm, under their old numbers.
     assert cluster.latest_job("_requeued").restarts >= 1
     assert cluster.latest_job("_powercut").restarts >= 1

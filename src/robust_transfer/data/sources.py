@@ -8,6 +8,7 @@ import hashlib
 import io
 import zlib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -95,7 +96,7 @@ def _npz_split(arrays: np.lib.npyio.NpzFile, split: str, path: Path) -> Split:
 def _decode(joined: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     from PIL import Image
 
-    files = (joined[start:end].tobytes() for start, end in zip(offsets[:-1], offsets[1:], strict=True))
+    files = (joined[start:end].tobytes() for start, end in pairwise(offsets))
     return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])
 
 
