@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+
 from workspace import TINY, Workspace, copy
 
 
@@ -21,7 +22,7 @@ def tiny(workspace):
 
 @pytest.fixture(scope="session")
 def _pristine(tmp_path_factory):
-    """(a finished tiny study, where it was made). Nobody changes the first; the second is where tests work on copies."""
+    """(a finished tiny study, where it was made). Nobody changes the first; in the second tests work on copies."""
     place = tmp_path_factory.mktemp("finished") / "clone"
     made = Workspace(place)
     made.lay(TINY)

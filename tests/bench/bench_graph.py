@@ -1,7 +1,7 @@
 """How fast the graph is: a synthetic plan of 5,000 nodes, planned and dry-run when all of it is up to date.
 
-The plan has the shape of a big study (sources, target models, examples, evaluations, tables). Its stages are replaced by
-one that only makes empty files, so that Snakemake's own records of all jobs are there as after a real run.
+The plan has the shape of a big study (sources, target models, examples, evaluations, tables). Its stages are replaced
+by one that only makes empty files, so that Snakemake's own records of all jobs are there as after a real run.
 """
 
 import os
@@ -24,7 +24,8 @@ from robust_transfer.plan import build, freeze
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import CifarResNet, Digits, Fgsm, Inputs, Recipe, Schedule
 
-plan = Plan({"config": {}, "main_study": "s", "machine": {"threads": 1, "gpus": 0, "device": "cpu"}, "data_root": "data"})
+machine = {"threads": 1, "gpus": 0, "device": "cpu"}
+plan = Plan({"config": {}, "main_study": "s", "machine": machine, "data_root": "data"})
 data = build.prepare(plan, Digits(source="sklearn-digits"))
 network = CifarResNet(family="cifar-resnet", depth_per_stage=[1, 1])
 cells, seed = [], 0

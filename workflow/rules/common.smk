@@ -42,7 +42,9 @@ def check_data(jobs):
     """Stop before the first job if files of the data sets that it needs are missing, with one message for all."""
     names = sorted(job.wildcards.node for job in jobs if job.rule.name == "prepare")
     try:
-        presence.must_be_present([PLAN.nodes[name] for name in names], Path(PLAN.origin["data_root"]))
+        presence.must_be_present(
+            [PLAN.nodes[name] for name in names], Path(PLAN.origin["data_root"])
+        )
     except UserError as error:
         end_with(error)
 

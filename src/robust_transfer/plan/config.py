@@ -48,7 +48,7 @@ class Settings(Spec):
 
     scale: str
     protocol: Protocol = "corrected"
-    switches: dict[str, Protocol] = {}
+    switches: dict[str, Protocol] = Field(default_factory=dict)
     studies: Annotated[list[str], Field(min_length=1)]
     main_study: str
     seed: WholeNumber = 0

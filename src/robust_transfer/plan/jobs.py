@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def surroundings(source: Path, warm: bool) -> None:
-    """Set the environment that jobs inherit: Snakemake's own Python as `python`, and the package in `source` on its path.
+    """Set the environment that jobs inherit: Snakemake's own Python as `python`, the package in `source` on its path.
 
     With --sdm conda, the activation that comes later puts that environment's Python first.
 
-    warm: whether nodes are forked from one warm process (on this machine), or each is a process of its own (on a cluster).
+    warm: whether nodes are forked from one warm process (this machine), or are processes of their own (a cluster).
     """
     _put_first("PATH", str(Path(sys.executable).parent))
     _put_first("PYTHONPATH", str(source))

@@ -15,7 +15,7 @@ PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 
 SWITCHES: dict[str, str] = {
     "D12": "davchev: examples in a batch (text: 100 clean + 100 adversarial; code: 128 + 128)",
-    "D13": "davchev: whose label FGSM training ascends (text: the predicted one, against label leaking; code: the true one)",
+    "D13": "davchev: whose label FGSM training ascends (text: the predicted, against label leaking; code: the true)",
     "D14": "davchev: what `12` unfreezes (text: 12 layers; code: the whole last stage, 18 convolutions in ResNet-56)",
     "D15": "davchev: PGD at test (text and code: 7 steps, no random start; corrected: 20 steps, random start)",
     "D16": "batch norm statistics of the frozen part (davchev's code lets them drift)",

@@ -145,7 +145,7 @@ class Torchvision(Dataset):
     def remedy(self) -> str:
         archive = {"CIFAR10": "cifar-10-python.tar.gz", "CIFAR100": "cifar-100-python.tar.gz"}[self.name]
         return (
-            f"unpack {archive} into {{root}}, or with a connection: python -c \"from torchvision.datasets import "
+            f'unpack {archive} into {{root}}, or with a connection: python -c "from torchvision.datasets import '
             f"{self.name}; {self.name}('{{root}}', download=True)\""
         )
 
@@ -234,7 +234,7 @@ class Network(Spec):
 
 
 class CifarResNet(Network):
-    """ResNet for small images (He et al. 2016, section 4.2): 3x3 stem, stages of basic blocks, parameter-free shortcuts.
+    """ResNet for small images (He et al. 2016, section 4.2): 3x3 stem, basic blocks, shortcuts without parameters.
 
     depth_per_stage: basic blocks (two convolutions each) in each stage; [9, 9, 9] is ResNet-56.
     width: channels of the first stage, doubled with every further one.

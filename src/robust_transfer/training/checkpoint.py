@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -18,12 +19,14 @@ class Progress:
 
     iteration: the next one. best: the selection metric of the kept weights, None before the first.
     kept: the weights selected so far (empty while the last are to be kept). history: one entry an epoch.
+    losses: those of the running epoch, one an iteration.
     """
 
     iteration: int = 0
     best: float | None = None
     kept: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
 
 
 def save(path: Path, run: str, progress: Progress, network: nn.Module, optimiser: Optimizer) -> None:
@@ -34,6 +37,8 @@ def save(path: Path, run: str, progress: Progress, network: nn.Module, optimiser
         momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum/{name}"] = momentum
+    if progress.losses:
+        tensors["losses"] = torch.stack(progress.losses)
     about = {"iteration": progress.iteration, "best": progress.best, "history": progress.history}
     with replacing(path) as temporary:
         # Tensors may share memory (kept weights right after a selection do not, but clones are cheap and always right).
@@ -64,4 +69,5 @@ def restore(path: Path, run: str, network: nn.Module, optimiser: Optimizer) -> P
     for name, parameter in network.named_parameters():
         if name in momentum:
             optimiser.state[parameter]["momentum_buffer"] = momentum[name]
-    return Progress(about["iteration"], about["best"], part("kept/"), about["history"])
+    losses = list(tensors["losses"].to(device)) if "losses" in tensors else []
+    return Progress(about["iteration"], about["best"], part("kept/"), about["history"], losses)

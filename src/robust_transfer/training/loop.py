@@ -1,4 +1,4 @@
-"""Training: batches, adversarial examples of them, the loss, the step, selection, and the state that survives a kill."""
+"""Training: batches, adversarial examples of them, the loss, the step, selection, and state that survives a kill."""
 
 import logging
 import math
@@ -57,7 +57,7 @@ def train(
         log.info("continuing at iteration %d (epoch %d)", progress.iteration, progress.iteration // per_epoch + 1)
 
     saved_at = time.monotonic()
-    losses: list[Tensor] = []
+    losses = progress.losses
     epoch_order = None
     while progress.iteration < schedule.epochs * per_epoch:
         epoch, position = divmod(progress.iteration, per_epoch)
@@ -77,15 +77,17 @@ def train(
         losses.append(loss.detach())
         progress.iteration += 1
         ends_epoch = progress.iteration % per_epoch == 0
-        if ends_epoch or stop or len(losses) % LOOK_EVERY == 0:
+        stopping = bool(stop)  # asked once an iteration: a later request waits until the next one's state can be saved
+        saves = stopping or time.monotonic() - saved_at > every
+        if ends_epoch or saves or len(losses) % LOOK_EVERY == 0:
             _must_be_finite(losses, progress.iteration, per_epoch)
         if ends_epoch:
             _end_epoch(network, data, recipe, progress, torch.stack(losses).mean().item())
-            losses = []
-        if stop or time.monotonic() - saved_at > every:
+            losses.clear()
+        if saves:
             checkpoint.save(state, run, progress, network, optimiser)
             saved_at = time.monotonic()
-        if stop:
+        if stopping:
             raise Interrupted(stop.signal)
 
     if progress.kept:
@@ -134,7 +136,7 @@ def _must_be_finite(losses: list[Tensor], iteration: int, per_epoch: int) -> Non
 
 
 def _end_epoch(network: Classifier, data: Data, recipe: Recipe, progress: Progress, loss: float) -> None:
-    """Measure on the validation split, write the history, and keep the weights if they are the best (later on a tie)."""
+    """Measure on the validation split, write the history, keep the weights if they are the best (later on a tie)."""
     entry = {"epoch": progress.iteration // (len(data.train) // recipe.schedule.batch_size), "loss": loss}
     if len(data.validation):
         entry |= validate(network, data.validation, recipe.inputs, recipe.schedule)

@@ -1,8 +1,8 @@
 """Randomness that depends on where a training is, not on how it got there.
 
-Every epoch's order and every iteration's draws come from a seed derived from (seed, purpose, index). A run that
-continues from a checkpoint therefore draws the same numbers as one that was never interrupted, with no generator's state
-to be saved.
+Every epoch's order and every iteration's draws come from a seed derived from (seed, purpose, index). So a run that
+continues from a checkpoint draws the same numbers as one that was never interrupted, and no generator's state has to be
+saved.
 """
 
 import hashlib
