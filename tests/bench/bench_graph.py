@@ -66,8 +66,9 @@ for path in made:
 def measure(folder: Path, rounds: int = 3) -> dict[str, dict]:
     """Plan, make all (empty), and time the up-to-date dry run; the median of some rounds, in seconds.
 
-    folder: an empty one to work in.
+    folder: to be made, to work in.
     """
+    folder.mkdir()
     for name in ("Snakefile", "workflow", "src", "envs"):
         source = REPOSITORY / name
         shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder / name)
