@@ -39,4 +39,4 @@ onstart:
 rule all:
     default_target: True
     input:
-        every_product(),
+        everything(),

@@ -19,10 +19,15 @@ from robust_transfer.stages.__main__ import STAGES
 
 @dataclass(frozen=True)
 class Finding:
-    """Something the audit found. outputs: the files to be taken away so that they are made anew."""
+    """Something the audit found.
+
+    damaged: the files to be taken away so that they are made anew. card: of a node, stays, because it is what later
+    nodes wait for: were it gone, they would be made anew as well.
+    """
 
     what: str
-    outputs: tuple[Path, ...] = ()
+    damaged: tuple[Path, ...] = ()
+    card: Path | None = None
 
 
 def node_folders(results: Path) -> list[Path]:
@@ -38,28 +43,26 @@ def product_cards(results: Path) -> list[Path]:
 def damages(results: Path) -> Iterator[Finding]:
     """Everything that is not what was written, and nodes whose parents are gone."""
     for folder in node_folders(results):
-        card_path = folder / store.CARD
-        everything = (folder / KINDS[folder.parent.name].artifact, card_path)
-        if not card_path.exists() and not everything[0].exists():
+        card_path, artifact = folder / store.CARD, folder / KINDS[folder.parent.name].artifact
+        if not card_path.exists() and not artifact.exists():
             continue  # nothing was made here: a job failed or still runs
-        try:
-            card = store.read_card(card_path)
-        except UserError as error:
-            yield Finding(str(error).removesuffix(f"; {store.REMEDY}"), everything)
-            continue
-        wrong = store.identity(card, folder)
-        for sentence in [wrong] if wrong else store.damage(folder, card):
-            yield Finding(sentence, everything)
+        for sentence in _wrong_with(folder, card_path):
+            yield Finding(sentence, (artifact,), card_path)
     for path in product_cards(results):
         endings = ("csv", "parquet", "md") if path.parts[-3] == "tables" else ("png", "svg")
         everything = (path, *(path.with_suffix(f".{ending}") for ending in endings))
-        try:
-            card = store.read_card(path)
-        except UserError as error:
-            yield Finding(str(error).removesuffix(f"; {store.REMEDY}"), everything)
-            continue
-        for sentence in store.damage(path.parent, card):
+        for sentence in _wrong_with(None, path):
             yield Finding(sentence, everything)
+
+
+def _wrong_with(node: Path | None, card_path: Path) -> list[str]:
+    """What is wrong with the card or the outputs of a node (its folder), or of a table or figure."""
+    try:
+        card = store.read_card(card_path)
+    except UserError as error:
+        return [str(error).removesuffix(f"; {store.REMEDY}")]
+    wrong = store.identity(card, node) if node else None
+    return [wrong] if wrong else store.damage(card_path.parent, card)
 
 
 def remarks(results: Path) -> Iterator[Finding]:
@@ -82,10 +85,10 @@ def remarks(results: Path) -> Iterator[Finding]:
 
 
 def repair(found: list[Finding]) -> list[Path]:
-    """Take the damaged outputs away; returns what was removed."""
-    removed = []
-    for path in dict.fromkeys(path for finding in found for path in finding.outputs):
-        if path.exists():
-            path.unlink()
-            removed.append(path)
-    return removed
+    """Take the damaged files away; returns the files that are to be made anew."""
+    for finding in found:
+        for path in finding.damaged:
+            path.unlink(missing_ok=True)
+        if finding.card and not finding.card.exists():
+            finding.card.write_text("{}\n", encoding="utf-8")
+    return list(dict.fromkeys(path for finding in found for path in finding.damaged))

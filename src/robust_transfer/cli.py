@@ -51,12 +51,10 @@ def _audit(results: Path, wants_repair: bool) -> int:
         print(f"note: {finding.what}")
     print(f"{count[0]} nodes and {count[1]} tables and figures audited: {len(damages)} damaged")
     if damages and wants_repair:
-        for path in audit.repair(damages):
-            print(f"removed {path}")
-        print("Run `snakemake` again: it makes just these anew.")
+        missing = audit.repair(damages)
+        print("The damaged files are taken away. This makes just these anew:\n")
+        print("  snakemake --cores all " + " ".join(map(str, missing)))
         return 0
     if damages:
-        print(
-            "`robust-transfer audit --repair` takes the damaged outputs away; `snakemake` then makes just those anew."
-        )
+        print("`robust-transfer audit --repair` takes them away and says how to make just these anew.")
     return 1 if damages else 0

@@ -36,7 +36,7 @@ def fingerprint(module: str) -> str:
     """
     combined = hashlib.sha256()
     for name in sorted(_imported_by(module)):
-        combined.update(f"{name}\n{ast.dump(_without_docstrings(_tree(name)))}\n".encode())
+        combined.update(f"{name}\n{_meaning(_tree(name))}\n".encode())
     return combined.hexdigest()[:12]
 
 
@@ -72,16 +72,22 @@ def _tree(module: str) -> ast.Module:
     return ast.parse(_file(module).read_text(encoding="utf-8"))
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    class Strip(ast.NodeTransformer):
-        def visit(self, node):
-            self.generic_visit(node)
-            body = getattr(node, "body", None)
-            if isinstance(body, list):
-                node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-            return node
+def _meaning(part: Any) -> str:
+    """A syntax tree as text, without docstrings and what is empty: the same from every version of Python."""
+    if isinstance(part, list):
+        return f"[{','.join(_meaning(item) for item in part if not _is_docstring(item))}]"
+    if isinstance(part, ast.AST):
+        fields = ((name, value) for name, value in ast.iter_fields(part) if value not in (None, []))
+        return f"{type(part).__name__}({','.join(f'{name}={_meaning(value)}' for name, value in fields)})"
+    return repr(part)
 
-    return Strip().visit(ast.parse(ast.unparse(tree)))
+
+def _is_docstring(statement: Any) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
 
 
 def git_state() -> dict[str, Any]:

@@ -80,7 +80,9 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-REMEDY = "run `robust-transfer audit --repair`, then `snakemake` again, which makes just that anew"
+REMEDY = (
+    "run `robust-transfer audit --repair` and then the `snakemake` command that it prints, which makes just that anew"
+)
 
 
 def damage(folder: Path, card: dict[str, Any]) -> list[str]:

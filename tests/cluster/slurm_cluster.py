@@ -25,8 +25,9 @@ from pathlib import Path
 DAEMONS = ("munged", "slurmctld", "slurmd")
 COMMANDS = ("sbatch", "srun", "squeue", "sinfo", "scontrol", "scancel", "mount", "setpriv", "unshare")
 
-# The kernel kills all that is inside also when the test process dies, however it dies.
-OWN_PID_NAMESPACE = ("setpriv", "--pdeathsig=KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+# Before a command: the kernel kills it when the test process dies, however that dies.
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig=KILL")
+OWN_PID_NAMESPACE = (*DIE_WITH_PARENT, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 # Inside, our folder lies over /etc/slurm: Snakemake's Slurm plugin removes SLURM_CONF from the environment of its job
 # steps, and their `srun` looks there then. The shell stays (no `exec`): the first process has to reap orphans, or Slurm
 # takes their zombies for job steps that will not end.
@@ -77,7 +78,7 @@ SlurmdLogFile={folder}/slurmd.%n.log
 
 # The nodes are as large as written here, whatever this machine has.
 SlurmdParameters=config_overrides
-NodeName=DEFAULT CPUs=2 RealMemory=4000 Gres=gpu:1
+NodeName=DEFAULT CPUs=2 RealMemory=20000 Gres=gpu:1
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[n1]}
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[n2]}
 PartitionName=main Nodes=n1,n2 Default=YES State=UP
@@ -107,7 +108,7 @@ def missing_requirement() -> str | None:
 
 
 class SlurmCluster:
-    """Two nodes, n1 and n2, each with 2 CPUs, 4000 MB and one GPU in name. Lives as long as its `with` block."""
+    """Two nodes, n1 and n2, each with 2 CPUs, 20 GB and, in name, one GPU. Lives as long as its `with` block."""
 
     def __init__(self) -> None:
         # In /tmp, as a socket's path may be no longer than 107 characters; open, as munged insists on it.

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from slurm_cluster import SlurmCluster
+from slurm_cluster import DIE_WITH_PARENT, SlurmCluster
 
 pytestmark = pytest.mark.slurm
 
@@ -125,7 +125,7 @@ def snakemake(cluster: SlurmCluster, folder: Path) -> Iterator[subprocess.Popen[
     """Snakemake with the real profile, its output in driver.log. It does not outlive the block."""
     (folder / "slurm").symlink_to(PROFILE)
     sooner = ("--slurm-init-seconds-before-status-checks=5", "--latency-wait=5")
-    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *sooner]
+    command = [*DIE_WITH_PARENT, sys.executable, "-m", "snakemake", "--profile", "slurm", *sooner]
     with (folder / "driver.log").open("wb") as log:
         driver = subprocess.Popen(command, cwd=folder, env=cluster.env, stdout=log, stderr=log)
         try:

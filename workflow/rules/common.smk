@@ -49,9 +49,13 @@ def check_data(jobs):
         end_with(error)
 
 
-def files_of(nodes):
-    """Artifact and card of each node. Ids name content, so a newer time stamp says nothing: see `ancient` in the rules."""
-    return [f"results/{path}" for node in nodes for path in (node.artifact, node.card)]
+def cards_of(nodes):
+    """The cards of nodes, which stand for them as inputs.
+
+    A card is written after its artifact and named by its content, so its time stamp says nothing (see `ancient` in the
+    rules). The artifact itself is no declared input: when a deleted one is made anew, what was made from it stays.
+    """
+    return [f"results/{node.card}" for node in nodes]
 
 
 def node_of(wildcards):
@@ -68,7 +72,7 @@ def node_of(wildcards):
 
 def parents_of(wildcards):
     """What a node is made from."""
-    return files_of(PLAN.parents(node_of(wildcards)))
+    return cards_of(PLAN.parents(node_of(wildcards)))
 
 
 def product_of(wildcards, kind):
@@ -81,9 +85,11 @@ def product_of(wildcards, kind):
     return PLAN.products[stem]
 
 
-def all_behind(kind):
-    """All nodes behind a product, not only those it reads, so that a deleted artifact anywhere is noticed."""
-    return lambda wildcards: files_of(PLAN.ancestry(product_of(wildcards, kind).nodes))
+def nodes_of(kind):
+    """The nodes that a product reads."""
+    return lambda wildcards: cards_of(
+        PLAN.nodes[i] for i in product_of(wildcards, kind).nodes
+    )
 
 
 def shown_by(kind):
@@ -91,14 +97,22 @@ def shown_by(kind):
     return lambda wildcards: canonical_json(product_of(wildcards, kind).param)
 
 
-def every_product():
-    """All tables and figures of the plan."""
-    endings = {"table": ["csv", "parquet", "md"], "figure": ["png", "svg"]}
-    return [
+def everything():
+    """All tables and figures of the plan, and all nodes behind them.
+
+    Snakemake does not miss an intermediate file that was deleted, unless it is asked for.
+    """
+    endings = {
+        "table": ["csv", "parquet", "md", "json"],
+        "figure": ["png", "svg", "json"],
+    }
+    products = [
         f"results/{p.stem}.{ending}"
         for p in PLAN.products.values()
         for ending in endings[p.kind]
     ]
+    nodes = PLAN.nodes.values()
+    return products + cards_of(nodes) + [f"results/{node.artifact}" for node in nodes]
 
 
 def machine(key):

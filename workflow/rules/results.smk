@@ -3,7 +3,7 @@
 
 rule tabulate:
     input:
-        ancient(all_behind("table")),
+        ancient(nodes_of("table")),
     output:
         csv="results/tables/{study}/{name}.csv",
         parquet="results/tables/{study}/{name}.parquet",
@@ -30,7 +30,7 @@ rule tabulate:
 
 rule draw:
     input:
-        ancient(all_behind("figure")),
+        ancient(nodes_of("figure")),
     output:
         png=report(
             "results/figures/{study}/{name}.png",

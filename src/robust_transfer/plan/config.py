@@ -5,6 +5,7 @@ workflow/scales/SCALE.yaml (data sets, networks, schedules), config.yaml (what a
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -89,8 +90,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(f"{path}: `key: value` lines are wanted, found {type(content).__name__}")
-    return content
+        raise UserError(f"{path}: `key: value` lines are wanted, found a {type(content).__name__}; write it like that")
+    return _with_text_keys(content)
+
+
+def _with_text_keys(values: Any) -> Any:
+    """Mappings with their keys as text, at any depth: `12: all` means the same as `"12": all`."""
+    if isinstance(values, Mapping):
+        return {str(key): _with_text_keys(value) for key, value in values.items()}
+    return [_with_text_keys(value) for value in values] if isinstance(values, list) else values
 
 
 def lay_over(base: Any, over: Any) -> Any:
@@ -110,6 +118,7 @@ def load(config: Mapping[str, Any], workflow: Path) -> tuple[Settings | None, di
         UserError: where the layers cannot even be read.
     """
     mistakes: list[str] = []
+    config = _with_text_keys(config)
     scales = sorted(path.stem for path in (workflow / "scales").glob("*.yaml"))
     scale = config.get("scale")
     if scale not in scales:
@@ -120,7 +129,7 @@ def load(config: Mapping[str, Any], workflow: Path) -> tuple[Settings | None, di
     values: dict[str, Any] = {}
     for path in [*sorted((workflow / "recipes").glob("*.yaml")), workflow / "scales" / f"{scale}.yaml"]:
         values = lay_over(values, read_yaml(path))
-    values = lay_over(values, dict(config))
+    values = lay_over(values, config)
 
     protocol, switches = values.get("protocol", "corrected"), values.get("switches") or {}
     for name in switches if isinstance(switches, dict) else ():
@@ -136,12 +145,22 @@ def load(config: Mapping[str, Any], workflow: Path) -> tuple[Settings | None, di
 
 
 def check(model: type[Model], values: Any, path: str, mistakes: list[str]) -> Model | None:
-    """Validate values; on mistakes append a sentence for each and return None."""
+    """Validate values; on mistakes append a sentence for each and return None.
+
+    A place that has its sentence already (a broken switch, say) gets no second one.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        mistakes.extend(_sentence(item, model, values, path) for item in error.errors())
+        said = {_place(line) for line in mistakes}
+        sentences = (_sentence(item, model, values, path) for item in error.errors())
+        mistakes.extend(line for line in sentences if _place(line) not in said)
         return None
+
+
+def _place(sentence: str) -> str:
+    """The key that a mistake's sentence begins with."""
+    return sentence.partition(": ")[0]
 
 
 def fail(mistakes: Iterable[str]) -> None:
@@ -158,8 +177,10 @@ def unknown_key(key: Any, known: Iterable[str]) -> str:
 
 def look_up(name: str, known: Mapping[str, Model], what: str, path: str, mistakes: list[str]) -> Model | None:
     """known[name], or a mistake that lists what there is."""
-    if name not in known:
-        mistakes.append(f"{path}: unknown {what} {name!r}; write one of {', '.join(known)}{_did_you_mean(name, known)}")
+    if not isinstance(name, str) or name not in known:
+        if all(_place(line) != path for line in mistakes):
+            one_of = f"write one of {', '.join(known)}{_did_you_mean(name, known)}"
+            mistakes.append(f"{path}: unknown {what} {name!r}; {one_of}")
         return None
     return known[name]
 
@@ -174,56 +195,98 @@ def check_depth(trainable: Trainable, network: Network | None, path: str, mistak
 
 
 def _did_you_mean(name: Any, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(name), list(known), n=1)
+    close = difflib.get_close_matches(name, list(known), n=1) if isinstance(name, str) else []
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+WANTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "`key: value` lines",
+    "finite_number": "a finite number",
+    "float_parsing": "a number like 0.031, 1e-4 or 8/255",
+    "float_type": "a number like 0.031, 1e-4 or 8/255",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "list_type": "a list like [a, b]",
+    "literal_error": "{expected}",
+    "model_attributes_type": "`key: value` lines",
+    "model_type": "`key: value` lines",
+    "string_pattern_mismatch": "text of the form {pattern}",
+    "string_type": "text (numbers in quotes)",
+    "too_short": "{min_length} or more entries",
+}
+"""What is wanted, by pydantic's type of error; its own words are shown for any other."""
 
 
 def _sentence(item: Mapping[str, Any], model: type[BaseModel], values: Any, prefix: str) -> str:
     """One pydantic error as a sentence: where, what was found, what is wanted."""
     place, fields = _walk(item, model, values)
-    where = ".".join(filter(None, [prefix, *place])) or "config"
-    kind, context = item["type"], item.get("ctx", {})
+    where = ".".join(filter(None, [prefix, *place])).replace(".[", "[") or "config"
+    kind, context, found = item["type"], item.get("ctx", {}), item["input"]
     tag_key = str(context.get("discriminator", "")).strip("'")
+    choices = re.findall("'([^']*)'", context.get("expected") or context.get("expected_tags") or "")
     if kind == "extra_forbidden":
         return f"{where}: unknown key{_did_you_mean(place[-1], fields)}; the keys here are {', '.join(fields)}"
+    if item["loc"][-1:] == ("[key]",) and choices:
+        return f"{where}: unknown key; the keys here are {', '.join(choices)}"
     if kind == "missing":
         return f"{where}: missing; add it"
     if kind == "union_tag_not_found":
         return f"{where}.{tag_key}: missing; add it"
     if kind == "union_tag_invalid":
-        tag, tags = context["tag"], context["expected_tags"].replace("'", "")
-        return f"{where}.{tag_key}: {tag!r} is unknown; write one of {tags}{_did_you_mean(tag, tags.split(', '))}"
-    message = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if kind == "value_error" and not isinstance(item["input"], dict):
+        tag = context["tag"]
+        return f"{where}.{tag_key}: {tag!r} is unknown; write one of {', '.join(choices)}{_did_you_mean(tag, choices)}"
+    message = item["msg"].removeprefix("Value error, ")
+    if kind == "value_error" and not isinstance(found, dict):
         return f"{where}: {message}"
     if kind == "value_error":  # a rule of the whole section, whose text names the key
         return f"{where}.{message}"
-    return f"{where}: {item['input']!r} is not allowed; wanted: {message}"
+    wanted = WANTED.get(kind, message.removeprefix("Input should be ")).format_map(context)
+    return f"{where}: {_shown(found)} is not allowed; wanted: {wanted}{_did_you_mean(found, choices)}"
+
+
+def _shown(value: Any) -> str:
+    """A value of the config as its author knows it."""
+    if value is None:
+        return "an empty value"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _walk(item: Mapping[str, Any], model: type[BaseModel], values: Any) -> tuple[list[str], list[str]]:
     """The keys of an error's location as they stand in the file, and the keys that are allowed there.
 
-    pydantic puts the tags of unions between the keys; a tag is what the values do not have at that place.
+    pydantic puts the tag of a union, e.g. the data set's `source`, before the keys of what it chose.
     """
     place: list[str] = []
     models = [model]
+    chosen = False
     for depth, key in enumerate(item["loc"]):
         last = depth == len(item["loc"]) - 1
-        if (_has(values, key)) or (last and item["type"] == "missing"):
-            place.append(str(key))
+        of_tag = [] if chosen else [m for m in models if _is_tag_of(key, m, values)]
+        if of_tag:
+            models, chosen = of_tag, True
+        elif _has(values, key) or (last and item["type"] == "missing"):
+            place.append(f"[{key}]" if isinstance(values, list) else str(key))
             if not last:
-                found = [m for owner in models if key in owner.model_fields for m in _models(owner.model_fields[key])]
-                models = found or models
-                values = values[key]
-        else:
-            models = [m for m in models if _is_tag_of(key, m)] or models
+                models = [m for owner in models for m in _models(_field(owner, key))] or models
+                values, chosen = values[key], False
     names = [field.alias or name for m in models for name, field in m.model_fields.items()]
     return place, list(dict.fromkeys(names))
 
 
 def _has(values: Any, key: Any) -> bool:
     return key in values if isinstance(values, dict) else isinstance(values, list) and isinstance(key, int)
+
+
+def _field(model: type[BaseModel], key: Any) -> Any:
+    return next((field for name, field in model.model_fields.items() if key in (name, field.alias)), None)
 
 
 def _models(annotated: Any) -> list[type[BaseModel]]:
@@ -234,5 +297,8 @@ def _models(annotated: Any) -> list[type[BaseModel]]:
     return [model for part in get_args(annotation) for model in _models(part)]
 
 
-def _is_tag_of(key: Any, model: type[BaseModel]) -> bool:
-    return key == model.__name__ or any(key in get_args(field.annotation) for field in model.model_fields.values())
+def _is_tag_of(key: Any, model: type[BaseModel], values: Any) -> bool:
+    """Whether the values name this model by `key`: in the field that has but this one value."""
+    return isinstance(values, dict) and any(
+        get_args(field.annotation) == (key,) and values.get(name) == key for name, field in model.model_fields.items()
+    )

@@ -5,10 +5,11 @@ so that a field added later (a new method's switch) leaves the ids of existing n
 of a stage's meaning: whoever changes one raises that stage's version (graph.py).
 """
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 
 def number(value: Any) -> Any:
@@ -344,12 +345,15 @@ class Pgd(Attack):
     @classmethod
     def _step_in_parts_of_eps(cls, values: Any) -> Any:
         if isinstance(values, dict) and isinstance(values.get("step_size"), str) and "eps" in values["step_size"]:
-            match = re.fullmatch(r"\s*eps\s*/\s*([0-9.]+)\s*", values["step_size"])
+            match = re.fullmatch(r"\s*eps\s*/\s*([0-9]+\.?[0-9]*)\s*", values["step_size"])
             if not match or float(match[1]) <= 0:
                 raise ValueError(f"step_size: {values['step_size']!r} is neither a number nor like eps/4")
-            eps = number(values.get("eps", 0.0))
-            if isinstance(eps, int | float):
-                return values | {"step_size": eps / float(match[1])}
+            try:
+                eps = float(number(values.get("eps")))
+            except (TypeError, ValueError):
+                eps = -1.0
+            # A wrong eps is complained of under its own name alone.
+            return values | {"step_size": eps / float(match[1]) if 0 <= eps < math.inf else 0.0}
         return values
 
     @model_validator(mode="after")
@@ -376,7 +380,20 @@ class Last(Spec):
     of: Literal["stages", "blocks"]
 
 
-Trainable = Literal["all", "head"] | Last
+def _trainable_form(value: Any) -> str | None:
+    if isinstance(value, dict | Last):
+        return "part"
+    return "word" if value in ("all", "head") else None
+
+
+Trainable = Annotated[
+    Annotated[Literal["all", "head"], Tag("word")] | Annotated[Last, Tag("part")],
+    Discriminator(
+        _trainable_form,
+        custom_error_type="trainable",
+        custom_error_message="Input should be all, head, or the last parts like {{last: 1, of: stages}}",
+    ),
+]
 
 
 def trainable_slug(trainable: Trainable) -> str:
@@ -426,8 +443,10 @@ class Schedule(Spec):
 
     @model_validator(mode="after")
     def _milestones_fit(self):
-        if (self.decay == "steps") != bool(self.milestones):
-            raise ValueError("milestones: wanted with decay: steps, and only there")
+        if self.decay == "steps" and not self.milestones:
+            raise ValueError("milestones: decay: steps wants the epochs at which lr falls, e.g. [100, 150]")
+        if self.decay != "steps" and self.milestones:
+            raise ValueError(f"milestones: none are wanted with decay: {self.decay}; write milestones: [] beside it")
         if self.milestones != sorted(set(self.milestones)):
             raise ValueError("milestones: epochs in rising order are wanted, each once")
         if self.milestones and self.milestones[-1] >= self.epochs:

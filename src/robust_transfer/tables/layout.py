@@ -17,7 +17,7 @@ def markdown(frame: pd.DataFrame, title: str, corner: str, measured: str, publis
         return f"{cell.value:.1f}" + ("" if pd.isna(cell.published) else f" ({cell.published:.1f})")
 
     shown = frame.assign(value=frame.apply(text, axis=1))
-    half = (frame.ci_high - frame.ci_low).max() / 2
+    reach = max((frame.ci_high - frame.value).max(), (frame.value - frame.ci_low).max())
     sizes = ", ".join(f"{n:,}" for n in sorted(frame.n.unique()))
     return "\n".join(
         [
@@ -25,7 +25,7 @@ def markdown(frame: pd.DataFrame, title: str, corner: str, measured: str, publis
             "",
             wide(shown, corner).to_markdown(index=False, disable_numparse=True),
             "",
-            f"Each cell: measured (published). n = {sizes} images; 95 % intervals reach at most ±{half:.1f} and",
+            f"Each cell: measured (published). n = {sizes} images; 95 % intervals reach at most ±{reach:.1f} and",
             "stand in the .parquet file, with the nodes that each number comes from.",
             "",
             f"- {measured}.",

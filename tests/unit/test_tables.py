@@ -1,0 +1,235 @@
+"""Tables: the numbers, their intervals, the papers' layouts, and the papers' own numbers."""
+
+import csv
+import json
+import math
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from robust_transfer import store
+from robust_transfer.errors import UserError
+from robust_transfer.plan.graph import KINDS, Plan
+from robust_transfer.plan.published import published_table
+from robust_transfer.stages import products
+from robust_transfer.studies import make_plan
+from robust_transfer.tables.layout import markdown, wide
+from robust_transfer.tables.tidy import COLUMNS, accuracy, proportion, tidy
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+# ---- numbers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    # Newcombe 1998, table I, method 3: Wilson's interval without continuity correction.
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilsons_interval_as_printed_by_newcombe(successes, n, low, high):
+    found = proportion(successes, n)
+    assert found.value == pytest.approx(100 * successes / n)
+    assert (found.low, found.high) == pytest.approx((100 * low, 100 * high), abs=0.005)
+    assert found.n == n
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 7), (7, 7), (1, 1), (250, 500), (9999, 10000)])
+def test_wilsons_interval_by_its_formula(successes, n):
+    z, share = 1.959963984540054, successes / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    found = proportion(successes, n)
+    assert (found.low, found.high) == pytest.approx((100 * (centre - half), 100 * (centre + half)), abs=1e-9)
+    assert 0 <= found.low <= found.value <= found.high <= 100
+
+
+def outcomes(labels, predictions):
+    columns = {"index": range(len(labels)), "label": labels, "prediction": predictions}
+    return pd.DataFrame(columns | {"confidence": [0.5] * len(labels)})
+
+
+def test_accuracy_is_the_share_of_right_predictions_in_per_cent():
+    found = accuracy(outcomes([0, 1, 2, 2, 1], [0, 2, 2, 2, 0]))
+    assert found == proportion(3, 5)
+    assert (found.value, found.n) == (60.0, 5)
+
+
+# ---- a table of four cells -----------------------------------------------------------------------------------------
+
+RIGHT = {("zeta", "clean"): 9, ("zeta", "attack"): 2, ("alpha", "clean"): 8, ("alpha", "attack"): 0}
+"""Of ten images; neither rows nor columns are in alphabetical order."""
+
+
+def study(results):
+    """A plan with one table and one figure over four evaluations, and their outcomes on disk."""
+    plan = Plan({"config": {}})
+    cells = []
+    for (row, column), right in RIGHT.items():
+        node = plan.add("evaluate", f"{row}.{column}", {"split": "test", "of": f"{row} {column}"})
+        folder = results / node.folder
+        folder.mkdir(parents=True)
+        frame = outcomes([1] * 10, [1] * right + [0] * (10 - right))
+        frame.to_parquet(results / node.artifact, index=False)
+        card = {"id": node.id, "kind": node.kind, "version": KINDS[node.kind].version, "spec": node.spec}
+        card |= {"parents": node.parents, "outputs": {"outcomes.parquet": store.describe(results / node.artifact)}}
+        store.write_json(folder / store.CARD, card)
+        published = None if row == "alpha" and column == "attack" else 100.0 - right
+        cell = {"row": row, "column": column, "metric": "accuracy", "nodes": {"outcomes": node.id}}
+        cells.append(cell | {"published": published})
+    shown = {"title": "A title", "measured": "Measured here", "published": "Printed there", "corner": "Net"}
+    plan.add_product("table", "a_study", "table7", shown | {"cells": cells})
+    blocks = {"panels": [{"title": "", "row_blocks": [["zeta"], ["alpha"]]}], "column_blocks": [["clean"], ["attack"]]}
+    plan.add_product(
+        "figure",
+        "a_study",
+        "fig7",
+        {"draw": "normalised_heatmap", "title": "T", "measured": "M", "cells": cells} | blocks,
+    )
+    return plan
+
+
+def frame_of(results):
+    plan = study(results)
+    cells = plan.products["tables/a_study/table7"].spec["cells"]
+    return tidy("a_study", "table7", cells, lambda node: results / plan.nodes[node].artifact), cells
+
+
+def test_tidy_results(tmp_path):
+    frame, cells = frame_of(tmp_path)
+    assert list(frame.columns) == COLUMNS
+    assert list(zip(frame.row, frame.column, strict=True)) == list(RIGHT)
+    assert frame.value.tolist() == [90.0, 20.0, 80.0, 0.0]
+    assert frame.n.tolist() == [10] * 4
+    assert frame.nodes.tolist() == [cell["nodes"]["outcomes"] for cell in cells]
+    assert frame.published.tolist()[:3] == [91.0, 98.0, 92.0]
+    assert math.isnan(frame.published[3])
+    assert frame.ci_low[1] == proportion(2, 10).low
+    assert frame.ci_high[1] == proportion(2, 10).high
+    assert set(frame.study) == {"a_study"}
+    assert set(frame.table) == {"table7"}
+    assert set(frame.metric) == {"accuracy"}
+
+
+def test_no_published_number_at_all_is_still_a_number_column(tmp_path):
+    frame, cells = frame_of(tmp_path)
+    without = [{key: value for key, value in cell.items() if key != "published"} for cell in cells]
+    path = tmp_path / "outcomes.parquet"
+    outcomes([1], [1]).to_parquet(path)
+    frame = tidy("a_study", "table7", without, lambda node: path)
+    assert frame.published.dtype == "float64"
+    assert frame.published.isna().all()
+    assert "(" not in markdown(frame, "T", "Net", "M", "P").split("Each cell")[0]
+
+
+def test_rows_and_columns_stand_as_given(tmp_path):
+    table = wide(frame_of(tmp_path)[0], "Net")
+    assert list(table.columns) == ["Net", "clean", "attack"]
+    assert table.Net.tolist() == ["zeta", "alpha"]
+    assert table[["clean", "attack"]].to_numpy().tolist() == [[90.0, 20.0], [80.0, 0.0]]
+
+
+def test_markdown_shows_measured_and_published(tmp_path):
+    text = markdown(frame_of(tmp_path)[0], "A title", "Net", "Measured here", "Printed there")
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    assert text.startswith("# A title\n")
+    assert lines[0] == ["Net", "clean", "attack"]
+    assert lines[2:] == [["zeta", "90.0 (91.0)", "20.0 (98.0)"], ["alpha", "80.0 (92.0)", "0.0"]]
+    assert "- Measured here.\n- Published: Printed there.\n" in text
+    assert "n = 10 images" in text
+
+
+def test_the_interval_named_below_a_table_is_the_farthest_that_any_reaches(tmp_path):
+    # Intervals are lopsided: 0 of 10 reaches from 0 to 27.8, 9 of 10 from 59.6 to 98.2.
+    frame = frame_of(tmp_path)[0]
+    reach = max(*(frame.value - frame.ci_low), *(frame.ci_high - frame.value))
+    assert reach == pytest.approx(31.0, abs=0.05)
+    assert "±31.0 " in markdown(frame, "T", "Net", "M", "P")
+    only = frame[frame.value == 0]
+    assert "±27.8 " in markdown(only, "T", "Net", "M", "P")
+
+
+def made(results):
+    """Both products made; what lies in their folders."""
+    plan = study(results)
+    for product in plan.products.values():
+        products.make(product, plan, "0123456789ab", results)
+    return {path.name: path for kind in ("tables", "figures") for path in (results / kind / "a_study").iterdir()}
+
+
+def test_the_files_of_a_table(tmp_path):
+    found = made(tmp_path)
+    assert sorted(found) == sorted(
+        ["table7.csv", "table7.parquet", "table7.md", "table7.json", "fig7.png", "fig7.svg", "fig7.json"]
+    )
+    assert found["table7.csv"].read_bytes() == b"Net,clean,attack\nzeta,90.00,20.00\nalpha,80.00,0.00\n"
+    parquet = pd.read_parquet(found["table7.parquet"])
+    assert list(parquet.columns) == COLUMNS
+    kinds = {name: parquet[name].dtype.kind for name in COLUMNS}
+    numbers = {"value": "f", "ci_low": "f", "ci_high": "f", "n": "i", "published": "f"}
+    assert {name: kind for name, kind in kinds.items() if kind in "fiu"} == numbers
+    assert found["table7.md"].read_text(encoding="utf-8").startswith("# A title\n")
+    for name in ("table7", "fig7"):
+        card = json.loads(found[f"{name}.json"].read_text(encoding="utf-8"))
+        assert card["plan"] == "0123456789ab"
+        assert store.damage(found[f"{name}.json"].parent, card) == []
+        assert card["outputs"].keys() == {n for n in found if n.startswith(name)} - {f"{name}.json"}
+
+
+def test_csv_is_numeric_and_without_blanks(tmp_path):
+    table = pd.read_csv(made(tmp_path)["table7.csv"], index_col=0)
+    assert table.index.name == "Net"
+    assert (table.dtypes == "float64").all()
+    assert not table.isna().any().any()
+
+
+def test_the_same_outcomes_give_the_same_bytes(tmp_path):
+    one, other = made(tmp_path / "one"), made(tmp_path / "other")
+    for name in ("table7.csv", "table7.md", "table7.parquet", "fig7.svg", "fig7.png"):
+        assert one[name].read_bytes() == other[name].read_bytes(), name
+
+
+def test_a_table_over_edited_outcomes_is_not_made(tmp_path):
+    plan = study(tmp_path)
+    path = tmp_path / next(iter(plan.nodes.values())).artifact
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match=r"outcomes\.parquet was edited"):
+        products.make(plan.products["tables/a_study/table7"], plan, "0123456789ab", tmp_path)
+    assert not (tmp_path / "tables").exists()
+
+
+# ---- the papers' numbers -------------------------------------------------------------------------------------------
+
+
+def test_davchevs_table_1_as_printed():
+    text = files("robust_transfer").joinpath("published", "davchev", "table1.csv").read_text(encoding="utf-8")
+    header, *rows = csv.reader(text.splitlines())
+    assert header == ["row", "clean", "BB-FGSM", "BB-PGD", "WB-FGSM", "WB-PGD"]
+    assert len(rows) == 24
+    assert all(len(row) == 6 and 0 <= float(value) <= 100 for row in rows for value in row[1:])
+    printed = published_table("davchev", "table1")
+    assert len(printed) == 24 * 5
+    for row, values in {
+        "R_nat": (92.5, 34.7, 12.6, 20.0, 0.0),
+        "R_nat->nat 12": (91.2, 41.1, 24.6, 18.4, 0.0),
+        "R_fgsm": (87.1, 81.5, 82.2, 78.6, 13.5),
+        "R_nat->fgsm 56": (88.1, 69.3, 71.3, 78.4, 1.8),
+        "R_fgsm->fgsm 1": (66.6, 56.2, 60.0, 42.7, 0.2),
+        "R_pgd": (83.9, 81.1, 82.1, 45.4, 36.1),
+        "R_pgd->nat 1": (64.9, 62.6, 63.0, 18.0, 12.0),
+        "R_pgd->pgd 56": (82.6, 80.1, 80.9, 47.7, 41.3),
+    }.items():
+        assert tuple(printed[row, column] for column in header[1:]) == values
+    # The caption: robust weights and adversarial examples win 5.2 points over R_pgd under the white-box PGD.
+    assert printed["R_pgd->pgd 56", "WB-PGD"] - printed["R_pgd", "WB-PGD"] == pytest.approx(5.2)
+
+
+def test_the_plans_table_1_has_the_papers_rows_columns_and_numbers():
+    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
+    cells = make_plan(config, REPOSITORY / "workflow").products["tables/davchev/table1"].spec["cells"]
+    planned = {(cell["row"], cell["column"]): cell["published"] for cell in cells}
+    assert list(planned) == list(published_table("davchev", "table1")), "in the paper's order"
+    assert planned == published_table("davchev", "table1")

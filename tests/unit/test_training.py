@@ -1,0 +1,454 @@
+"""The training loop: schedules, losses, selection, and the state that survives a kill."""
+
+import copy
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from torch import nn
+
+from robust_transfer.data.augment import random_crop, random_flip
+from robust_transfer.data.tensors import Data, Part
+from robust_transfer.errors import UserError
+from robust_transfer.models import files
+from robust_transfer.plan.specs import CifarResNet, Fgsm, Last, Pgd, Recipe, Schedule
+from robust_transfer.training import checkpoint, loop
+from robust_transfer.training.loop import train, validate
+from robust_transfer.training.randomness import derived, order, reseed
+from robust_transfer.training.schedule import learning_rate
+from robust_transfer.training.signals import Interrupted, StopRequest
+
+NETWORK = CifarResNet(family="cifar-resnet", depth_per_stage=[1, 1], width=4)
+PGD = Pgd(algorithm="pgd", eps=0.1, steps=2, step_size="eps/2", random_start=True)
+COUNT, BATCH = 26, 8
+PER_EPOCH = 3  # the last two images of each epoch's order are left out
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """As the nodes of the digits scale have it; nets this small gain nothing from more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def part(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 4
+    images = torch.randint(0, 200, (count, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    images[torch.arange(count), 0, labels] += 55  # a bright row tells the class
+    return Part(images, labels)
+
+
+DATA = Data(part(COUNT, 1), part(12, 2), part(4, 3))
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return files.build(NETWORK, 1, 4)
+
+
+def recipe(attack=None, clean_weight=0.5, trainable="all", **schedule):
+    schedule = {"epochs": 4, "batch_size": BATCH, "lr": 0.1, "weight_decay": 1e-3} | schedule
+    return Recipe(trainable=trainable, inputs={"attack": attack, "clean_weight": clean_weight}, schedule=schedule)
+
+
+def run(of, state, stop=None, data=DATA, name="pretrain.0123456789ab", every=math.inf, seed=0):
+    """Train a new network; its weights and statistics, and the history."""
+    net = network(seed)
+    torch.manual_seed(777)  # whatever the generators' state, it must not matter
+    history = train(net, data, of, name, state, every, StopRequest() if stop is None else stop)
+    return net.state_dict(), history
+
+
+def same(one, other):
+    return list(one) == list(other) and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+# ---- schedule and seeds --------------------------------------------------------------------------------------------
+
+
+def rates(per_epoch, **schedule):
+    of = Schedule(batch_size=2, **schedule)
+    return [learning_rate(of, iteration, per_epoch) for iteration in range(of.epochs * per_epoch)]
+
+
+def test_constant_rate():
+    assert rates(3, epochs=2, lr=0.3) == [0.3] * 6
+
+
+def test_steps_change_the_rate_between_epochs():
+    found = rates(2, epochs=6, lr=0.8, decay="steps", milestones=[2, 5], gamma=0.5)
+    assert found == [0.8] * 4 + [0.4] * 6 + [0.2] * 2
+
+
+def test_davchevs_rates():
+    # Text and code: 0.1, divided by ten at 100 and 150 of 200 epochs; in transfer every 20 of 50 epochs.
+    from_scratch = rates(1, epochs=200, lr=0.1, decay="steps", milestones=[100, 150], gamma=0.1)
+    assert [from_scratch[epoch] for epoch in (0, 99, 100, 149, 150, 199)] == pytest.approx(
+        [0.1] * 2 + [0.01] * 2 + [0.001] * 2
+    )
+    transfer = rates(1, epochs=50, lr=0.1, decay="steps", milestones=[20, 40], gamma=0.1)
+    assert [transfer[epoch] for epoch in (19, 20, 39, 40)] == pytest.approx([0.1, 0.01, 0.01, 0.001])
+
+
+def test_half_a_cosine_over_all_iterations():
+    found = rates(4, epochs=3, lr=0.6, decay="cosine")
+    assert found[0] == 0.6
+    assert found[6] == pytest.approx(0.3), "half of the way"
+    assert found[4] == pytest.approx(0.6 * 0.75), "a third of the way: (1 + cos 60°) / 2"
+    assert found[11] == pytest.approx(0.3 * (1 + math.cos(math.pi * 11 / 12)))
+    assert found[11] > 0
+    assert all(earlier > later for earlier, later in pairwise(found))
+
+
+def test_the_optimiser_gets_the_rate_of_the_iteration(monkeypatch, tmp_path):
+    seen = []
+    step = torch.optim.SGD.step
+
+    def noting(self, *arguments):
+        seen.append(self.param_groups[0]["lr"])
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", noting)
+    run(recipe(lr=0.2, epochs=3, decay="steps", milestones=[1], gamma=0.5), tmp_path / "state")
+    assert seen == [0.2] * 3 + [0.1] * 6
+
+
+def test_derived_seeds_differ_by_seed_purpose_and_index():
+    keys = [
+        (seed, purpose, i) for seed in (0, 1, 11) for purpose in ("order", "iteration", "validation") for i in range(30)
+    ]
+    seeds = {derived(*key) for key in keys}
+    assert len(seeds) == len(keys)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert derived(3, "order") == derived(3, "order", 0)
+
+
+def test_an_epochs_order_is_a_permutation_of_its_own():
+    orders = [tuple(order(seed, epoch, 20).tolist()) for seed in (0, 1) for epoch in (0, 1, 2)]
+    assert len(set(orders)) == 6
+    assert all(sorted(one) == list(range(20)) for one in orders)
+    torch.manual_seed(5)
+    assert tuple(order(0, 0, 20).tolist()) == orders[0]
+
+
+def test_batches_follow_the_epochs_order_and_are_augmented_by_the_iterations_seed(monkeypatch, tmp_path):
+    of = recipe(crop_padding=1, flip=True, epochs=2, seed=4)
+    seen = []
+    monkeypatch.setattr(
+        loop, "_loss", lambda net, images, labels, *_: seen.append((images, labels)) or net(images).sum() * 0
+    )
+    run(of, tmp_path / "state")
+    assert len(seen) == 2 * PER_EPOCH
+    for iteration, (images, labels) in enumerate(seen):
+        epoch, position = divmod(iteration, PER_EPOCH)
+        chosen = order(4, epoch, COUNT)[position * BATCH : (position + 1) * BATCH]
+        reseed(4, "iteration", iteration)
+        expected = random_flip(random_crop(DATA.train.images[chosen] / 255, 1))
+        assert torch.equal(images, expected)
+        assert torch.equal(labels, DATA.train.labels[chosen])
+
+
+# ---- loss ----------------------------------------------------------------------------------------------------------
+
+
+class Line(nn.Module):
+    """One pixel x -> logits (w * x, 0)."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def forward(self, images):
+        first = images.flatten(1)[:, 0] * self.weight
+        return torch.stack([first, torch.zeros_like(first)], 1)
+
+
+@pytest.mark.parametrize("clean_weight", [0.0, 0.25, 0.5, 1.0])
+def test_the_loss_is_the_weighted_sum_of_clean_and_adversarial(clean_weight):
+    # Class 0 has probability s(2x); FGSM of 0.1 takes 0.5 to 0.4 and 0.3 to 0.2 (class 0), and 0.6 to 0.7 (class 1).
+    images = torch.tensor([0.5, 0.3, 0.6]).view(3, 1, 1, 1)
+    labels = torch.tensor([0, 0, 1])
+
+    def cross_entropy(*pixels):
+        a, b, c = (2 * x for x in pixels)
+        return (math.log(1 + math.exp(-a)) + math.log(1 + math.exp(-b)) + math.log(1 + math.exp(c))) / 3
+
+    clean, adversarial = cross_entropy(0.5, 0.3, 0.6), cross_entropy(0.4, 0.2, 0.7)
+    of = recipe(attack=Fgsm(algorithm="fgsm", eps=0.1), clean_weight=clean_weight)
+    found = loop._loss(Line(2.0), images, labels, of, [])
+    assert found.item() == pytest.approx(clean_weight * clean + (1 - clean_weight) * adversarial, rel=1e-6)
+    assert loop._loss(Line(2.0), images, labels, recipe(), []).item() == pytest.approx(clean, rel=1e-6)
+
+
+def test_adversarial_examples_are_made_in_evaluation_mode_and_move_no_statistics(monkeypatch):
+    net = network().train()
+    with torch.no_grad():
+        net(torch.rand(8, 1, 8, 8))  # statistics in which evaluation and training mode differ
+    images, labels = DATA.train.images[:8] / 255, DATA.train.labels[:8]
+    made = {}
+
+    def noting(model, *arguments):
+        made["training"] = any(module.training for module in model.modules())
+        before = copy.deepcopy(model.state_dict())
+        made["examples"] = perturb(model, *arguments)
+        made["moved"] = not same(before, model.state_dict())
+        return made["examples"]
+
+    perturb = loop.perturb
+    monkeypatch.setattr(loop, "perturb", noting)
+    reference = copy.deepcopy(net).eval()
+    torch.manual_seed(1)
+    loss = loop._loss(net, images, labels, recipe(PGD, clean_weight=0.0), [])
+    assert made["training"] is False
+    assert made["moved"] is False
+    torch.manual_seed(1)
+    assert torch.equal(made["examples"], perturb(reference, images, labels, PGD))
+    assert net.stem[1].num_batches_tracked == 2, "one batch before, and the adversarial one"
+    assert all(module.training for module in net.modules())
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+    assert loss.item() == pytest.approx(F.cross_entropy(copy.deepcopy(net)(made["examples"]), labels).item())
+
+
+def test_steps_are_those_of_sgd_with_momentum_and_weight_decay(tmp_path):
+    of = recipe(epochs=1, momentum=0.8, weight_decay=0.05)
+    found, history = run(of, tmp_path / "state")
+    net = network().train()
+    velocity, losses = {}, []
+    for position in range(PER_EPOCH):
+        chosen = order(0, 0, COUNT)[position * BATCH : (position + 1) * BATCH]
+        loss = F.cross_entropy(net(DATA.train.images[chosen] / 255), DATA.train.labels[chosen])
+        losses.append(loss.item())
+        net.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            for name, parameter in net.named_parameters():
+                gradient = parameter.grad + 0.05 * parameter
+                velocity[name] = gradient if position == 0 else 0.8 * velocity[name] + gradient
+                parameter -= 0.1 * velocity[name]
+    for name, tensor in net.state_dict().items():
+        torch.testing.assert_close(found[name], tensor, msg=name)
+    assert history[0]["loss"] == pytest.approx(sum(losses) / 3)
+
+
+# ---- selection -----------------------------------------------------------------------------------------------------
+
+
+def selecting(monkeypatch, tmp_path, values, select="best_validation"):
+    """The epoch whose weights a training ended with, given each epoch's selection metric."""
+    weights = []
+
+    def scripted(net, *_):
+        weights.append(copy.deepcopy(net.state_dict()))
+        return {"clean": 0.0, "selected_by": values[len(weights) - 1]}
+
+    monkeypatch.setattr(loop, "validate", scripted)
+    state, history = run(recipe(epochs=len(values), select=select), tmp_path / "state")
+    assert [entry["selected_by"] for entry in history] == values
+    assert [entry["epoch"] for entry in history] == list(range(1, len(values) + 1))
+    return [epoch for epoch, kept in enumerate(weights, 1) if same(kept, state)]
+
+
+@pytest.mark.parametrize(
+    ("values", "epoch"),
+    [([10.0, 30.0, 20.0], 2), ([30.0, 20.0, 30.0, 10.0], 3), ([0.0, 0.0], 2), ([50.0, 40.0, 30.0], 1)],
+)
+def test_the_best_epoch_is_kept_and_among_equals_the_later(monkeypatch, tmp_path, values, epoch):
+    assert selecting(monkeypatch, tmp_path, values) == [epoch]
+
+
+def test_or_simply_the_last(monkeypatch, tmp_path):
+    assert selecting(monkeypatch, tmp_path, [30.0, 20.0, 10.0], select="last") == [3]
+
+
+def test_without_a_validation_split_the_last_is_kept_and_nothing_measured(tmp_path):
+    data = Data(DATA.train, Part(DATA.train.images[:0], DATA.train.labels[:0]), DATA.test)
+    _, history = run(recipe(), tmp_path / "state", data=data)
+    assert [sorted(entry) for entry in history] == [["epoch", "loss"]] * 4
+
+
+def test_validation_weighs_accuracies_as_the_loss_is_weighed():
+    # x > 0 is class 0. FGSM of 0.1 lets the images at 0.05 cross: 1 of 4 is wrong clean, 3 of 4 are adversarially.
+    class Sign(Line):
+        def forward(self, images):
+            return super().forward(images - 0.5)
+
+    pixels = torch.tensor([0.9, 0.55, 0.55, 0.3]).view(4, 1, 1, 1)
+    labels = torch.tensor([0, 0, 0, 0])
+    of = recipe(attack=Fgsm(algorithm="fgsm", eps=0.1), clean_weight=0.25, select="best_validation")
+    found = validate(Sign(5.0), Part(pixels, labels), of.inputs, of.schedule)
+    assert found == {"clean": 75.0, "adversarial": 25.0, "selected_by": 0.25 * 75 + 0.75 * 25}
+    natural = recipe(select="best_validation")
+    assert validate(Sign(5.0), Part(pixels, labels), natural.inputs, natural.schedule) == {
+        "clean": 75,
+        "selected_by": 75,
+    }
+
+
+# ---- failures ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("iteration", "epoch"), [(1, 1), (3, 1), (5, 2), (12, 4)])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(monkeypatch, tmp_path, iteration, epoch, value):
+    loss, count = loop._loss, iter(range(1, 100))
+    monkeypatch.setattr(loop, "_loss", lambda *a: loss(*a) + (value if next(count) == iteration else 0.0))
+    with pytest.raises(
+        UserError, match=rf"the loss is {value} at iteration {iteration} \(epoch {epoch}\).*lower the learning"
+    ):
+        run(recipe(select="best_validation"), tmp_path / "state")
+
+
+def test_a_real_divergence_is_noticed(tmp_path):
+    with pytest.raises(UserError, match="the training has diverged"):
+        run(recipe(lr=1e30), tmp_path / "state")
+
+
+def test_a_diverged_state_is_never_saved(monkeypatch, tmp_path):
+    loss = loop._loss
+    monkeypatch.setattr(loop, "_loss", lambda *a: loss(*a) * math.nan)
+    with pytest.raises(UserError, match="at iteration 1 "):
+        run(recipe(), tmp_path / "state", every=0)
+    assert not (tmp_path / "state").exists()
+
+
+def test_fewer_images_than_a_batch_are_refused(tmp_path):
+    with pytest.raises(
+        UserError, match="the training split has 26 images, fewer than one batch of 27; lower batch_size"
+    ):
+        run(recipe(batch_size=27), tmp_path / "state")
+
+
+# ---- going on after an interruption --------------------------------------------------------------------------------
+
+RECIPES = {
+    "natural": recipe(decay="cosine"),
+    "augmented": recipe(crop_padding=1, flip=True, decay="steps", milestones=[2]),
+    "natural, selected": recipe(select="best_validation"),
+    "adversarial": recipe(PGD),
+    "adversarial, selected": recipe(PGD, crop_padding=1, flip=True, select="best_validation"),
+    "last stage": recipe(PGD, trainable=Last(last=1, of="stages"), select="best_validation"),
+}
+TOTAL = 4 * PER_EPOCH
+
+
+class StopAfter(StopRequest):
+    """Asks to stop once `iterations` of this process are done (the loop looks once an iteration)."""
+
+    def __init__(self, iterations):
+        super().__init__()
+        self.left = iterations
+
+    def __bool__(self):
+        self.left -= 1
+        if self.left <= 0:
+            self.signal = 15
+        return super().__bool__()
+
+
+def interrupted(of, state, at):
+    """Train with an interruption after each of these numbers of iterations, then to the end."""
+    for i, iterations in enumerate(at):
+        with pytest.raises(Interrupted) as end:
+            run(of, state, StopAfter(iterations), seed=i)
+        assert end.value.exit_status == 143
+        assert state.exists()
+    return run(of, state, seed=len(at))  # the random start does not matter any more, either
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """name -> what a run in one go ends with."""
+    folder = tmp_path_factory.mktemp("whole")
+    return {name: run(of, folder / "state") for name, of in RECIPES.items()}
+
+
+@pytest.mark.parametrize(
+    "at", [(1,), (3,), (4,), (TOTAL - 1,), (TOTAL,), (2, 1, 5), (1,) * TOTAL], ids=lambda at: "-".join(map(str, at))
+)
+@pytest.mark.parametrize("name", RECIPES)
+def test_an_interrupted_run_ends_with_the_same_bits(uninterrupted, tmp_path, name, at):
+    weights, history = interrupted(RECIPES[name], tmp_path / "state", at)
+    assert same(weights, uninterrupted[name][0])
+    assert history == uninterrupted[name][1]
+
+
+def test_saving_now_and_then_does_not_disturb(uninterrupted, tmp_path):
+    weights, history = run(RECIPES["adversarial, selected"], tmp_path / "state", every=0)
+    assert (tmp_path / "state").exists()
+    assert same(weights, uninterrupted["adversarial, selected"][0])
+    assert history == uninterrupted["adversarial, selected"][1]
+
+
+def test_how_often_it_is_saved(monkeypatch, tmp_path):
+    clock, saved = iter(range(0, 10_000, 10)), []
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(checkpoint, "save", lambda _path, _run, progress, *_: saved.append(progress.iteration))
+    run(recipe(), tmp_path / "state", every=25)
+    # One look at the clock an iteration and one after each saving, 10 s each.
+    assert saved == [3, 6, 9, 12]
+
+
+def test_the_saved_state_is_safetensors_bound_to_the_node(tmp_path):
+    with pytest.raises(Interrupted):
+        run(RECIPES["natural, selected"], tmp_path / "state", StopAfter(5))
+    with safe_open(tmp_path / "state", "pt") as file:
+        assert file.metadata()["run"] == "pretrain.0123456789ab"
+        kinds = {name.partition("/")[0] for name in file.keys()}  # noqa: SIM118 (no mapping)
+    assert kinds == {"network", "momentum", "kept", "losses"}
+    assert [path.name for path in tmp_path.iterdir()] == ["state"], "no temporary file is left"
+
+
+@pytest.mark.parametrize("damage", ["another node's", "cut short", "empty", "no safetensors", "no metadata"])
+def test_a_state_that_cannot_be_believed_is_ignored(uninterrupted, tmp_path, damage):
+    state, of = tmp_path / "state", RECIPES["natural, selected"]
+    with pytest.raises(Interrupted):
+        run(
+            of,
+            state,
+            StopAfter(7),
+            name="pretrain.ffffffffffff" if damage == "another node's" else "pretrain.0123456789ab",
+        )
+    content = state.read_bytes()
+    if damage == "cut short":
+        state.write_bytes(content[:-100])
+    elif damage == "empty":
+        state.write_bytes(b"")
+    elif damage == "no safetensors":
+        state.write_bytes(b"{}" * 1000)
+    elif damage == "no metadata":
+        state.write_bytes((2).to_bytes(8, "little") + b"{}")
+    weights, history = run(of, state)
+    assert same(weights, uninterrupted["natural, selected"][0])
+    assert history == uninterrupted["natural, selected"][1]
+
+
+def test_momentum_is_restored(uninterrupted, tmp_path, monkeypatch):
+    state, of = tmp_path / "state", RECIPES["natural"]
+    net, optimisers = network(), []
+    sgd = torch.optim.SGD
+    monkeypatch.setattr(torch.optim, "SGD", lambda *a, **k: optimisers.append(sgd(*a, **k)) or optimisers[-1])
+    with pytest.raises(Interrupted):
+        train(net, DATA, of, "run", state, math.inf, StopAfter(5))
+    other = network(1)
+    optimiser = sgd(other.parameters(), 0.1, 0.9)
+    checkpoint.restore(state, "run", other, optimiser)
+    before, after = optimisers[0].state, optimiser.state
+    for one, two in zip(net.parameters(), other.parameters(), strict=True):
+        assert torch.equal(before[one]["momentum_buffer"], after[two]["momentum_buffer"])
+        assert before[one]["momentum_buffer"].any()
+    # And it counts: without it the run ends elsewhere.
+    restore = checkpoint.restore
+
+    def forgetting(path, name, net, _optimiser):
+        return restore(path, name, net, sgd(net.parameters(), 0.1))
+
+    monkeypatch.setattr(checkpoint, "restore", forgetting)
+    train(other, DATA, of, "run", state, math.inf, StopRequest())
+    assert not same(other.state_dict(), uninterrupted["natural"][0])
