@@ -25,21 +25,30 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: where the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if _is_full(error):
+        if is_full(error):
             raise UserError(f"no space is left for {path}; make room on that disk and start again") from None
         raise
 
 
-def _is_full(error: BaseException) -> bool:
+def _sweep(path: Path) -> None:
+    """Take away what processes that were killed had written of `path`."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        pid = left.name.split(".")[-2]
+        if not Path("/proc", pid).exists() and Path("/proc/self").exists():
+            left.unlink(missing_ok=True)
+
+
+def is_full(error: BaseException) -> bool:
     """Whether an exception says that the disk or the quota is full, in whichever library's words."""
     return getattr(error, "errno", None) in (28, 122) or "No space left on device" in str(error)
 

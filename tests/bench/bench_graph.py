@@ -24,7 +24,7 @@ from robust_transfer.plan import build, freeze
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import CifarResNet, Digits, Fgsm, Inputs, Recipe, Schedule
 
-machine = {"threads": 1, "gpus": 0, "device": "cpu"}
+machine = {"threads": 1, "gpus": 0, "memory_mb": 1000, "device": "cpu"}
 plan = Plan({"config": {}, "main_study": "s", "machine": machine, "data_root": "data"})
 data = build.prepare(plan, Digits(source="sklearn-digits"))
 network = CifarResNet(family="cifar-resnet", depth_per_stage=[1, 1])

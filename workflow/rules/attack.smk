@@ -14,12 +14,12 @@ rule craft:
     threads: machine("threads")
     resources:
         gpu=machine("gpus"),
-        mem_mb=8000,
+        mem_mb=machine("memory_mb"),
         runtime=120,
     message:
         "craft {wildcards.node}"
     shell:
-        "python -m robust_transfer.stages craft {wildcards.node} --threads {threads} --log {log}"
+        "exec python -m robust_transfer.stages craft {wildcards.node} --threads {threads} --log {log}"
 
 
 rule evaluate:
@@ -35,9 +35,9 @@ rule evaluate:
     threads: machine("threads")
     resources:
         gpu=machine("gpus"),
-        mem_mb=8000,
+        mem_mb=machine("memory_mb"),
         runtime=30,
     message:
         "evaluate {wildcards.node}"
     shell:
-        "python -m robust_transfer.stages evaluate {wildcards.node} --threads {threads} --log {log}"
+        "exec python -m robust_transfer.stages evaluate {wildcards.node} --threads {threads} --log {log}"

@@ -10,9 +10,9 @@ rule prepare:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=machine("memory_mb"),
         runtime=30,
     message:
         "prepare {wildcards.node}"
     shell:
-        "python -m robust_transfer.stages prepare {wildcards.node} --threads {threads} --log {log}"
+        "exec python -m robust_transfer.stages prepare {wildcards.node} --threads {threads} --log {log}"

@@ -18,14 +18,14 @@ rule tabulate:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=2000,
         runtime=30,
     params:
         shown=shown_by("table"),
     message:
         "tabulate {wildcards.study}/{wildcards.name}"
     shell:
-        "python -m robust_transfer.stages tabulate {wildcards.study}/{wildcards.name} --log {log}"
+        "exec python -m robust_transfer.stages tabulate {wildcards.study}/{wildcards.name} --log {log}"
 
 
 rule draw:
@@ -44,14 +44,14 @@ rule draw:
     conda:
         "../../envs/environment.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=2000,
         runtime=30,
     params:
         shown=shown_by("figure"),
     message:
         "draw {wildcards.study}/{wildcards.name}"
     shell:
-        "python -m robust_transfer.stages draw {wildcards.study}/{wildcards.name} --log {log}"
+        "exec python -m robust_transfer.stages draw {wildcards.study}/{wildcards.name} --log {log}"
 
 
 rule copy_of_main_study:

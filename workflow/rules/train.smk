@@ -15,12 +15,12 @@ rule pretrain:
     threads: machine("threads")
     resources:
         gpu=machine("gpus"),
-        mem_mb=8000,
+        mem_mb=machine("memory_mb"),
         runtime=1440,
     message:
         "pretrain {wildcards.node}"
     shell:
-        "python -m robust_transfer.stages pretrain {wildcards.node} --threads {threads} --log {log}"
+        "exec python -m robust_transfer.stages pretrain {wildcards.node} --threads {threads} --log {log}"
 
 
 rule transfer:
@@ -36,9 +36,9 @@ rule transfer:
     threads: machine("threads")
     resources:
         gpu=machine("gpus"),
-        mem_mb=8000,
+        mem_mb=machine("memory_mb"),
         runtime=480,
     message:
         "transfer {wildcards.node}"
     shell:
-        "python -m robust_transfer.stages transfer {wildcards.node} --threads {threads} --log {log}"
+        "exec python -m robust_transfer.stages transfer {wildcards.node} --threads {threads} --log {log}"

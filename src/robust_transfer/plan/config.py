@@ -34,12 +34,14 @@ class Machine(Spec):
 
     device: auto takes the GPU where there is one.
     threads: CPU threads of one node; sums may differ in the last bit between thread counts, so a node's card names it.
+    memory_mb: memory that a training, attack or evaluation asks the scheduler for.
     gpus: GPUs a training, attack or evaluation asks the scheduler for (0 at digits scale).
     checkpoint_seconds: how often a running training saves its state.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
+    memory_mb: Count = 8000
     gpus: WholeNumber = 0
     checkpoint_seconds: Positive = 60.0
 

@@ -9,7 +9,17 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 
 def number(value: Any) -> Any:
@@ -302,11 +312,12 @@ class Attack(Spec):
     eps: NonNegative
     labels: Literal["true", "predicted"] = "true"
 
-    @model_validator(mode="after")
-    def _eps_in_pixels(self):
-        if self.norm == "linf" and self.eps > 1:
-            raise ValueError(f"eps: {self.eps:g} is over 1; pixels go from 0 to 1, so write 8/255 and not 8")
-        return self
+    @field_validator("eps")
+    @classmethod
+    def _eps_in_pixels(cls, eps: float, others: ValidationInfo) -> float:
+        if others.data.get("norm") == "linf" and eps > 1:
+            raise ValueError(f"{eps:g} is over 1; pixels go from 0 to 1, so write 8/255 and not 8")
+        return eps
 
 
 class Fgsm(Attack):

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from robust_transfer.attacks.perturb import craft
 from robust_transfer.data import tensors
+from robust_transfer.errors import UserError
 from robust_transfer.models import files
 from robust_transfer.plan.specs import AnyAttack
 from robust_transfer.stages.job import Job
@@ -21,8 +22,11 @@ def run(job: Job) -> dict[str, Any]:
     part = tensors.load(job.parent("data")).split(job.spec["split"])
     network, *_ = files.load(job.parent("model"))
     network.to(job.device)
-    examples = craft(
-        network, part.images, part.labels, attack, batch_size=BATCH, seed=job.spec["seed"], device=job.device
-    )
+    try:
+        examples = craft(
+            network, part.images, part.labels, attack, batch_size=BATCH, seed=job.spec["seed"], device=job.device
+        )
+    except FloatingPointError as error:
+        raise UserError(f"{error}; the training of {job.node.parents['model']} has diverged: look at its log") from None
     save_file({"examples": examples.to(torch.uint16).contiguous()}, job.output)
     return {"n": len(part)}

@@ -76,6 +76,8 @@ Stage = Callable[[Job], dict[str, Any]]
 def make(stage: Stage, node: Node, plan: Plan, plan_name: str, results: Path, threads: int) -> None:
     """Run a stage for a node and leave artifact and card in the node's folder, or neither."""
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+    # Asked before a run that may take hours, in which files may be edited.
+    code, git = provenance.fingerprint(stage.__module__), provenance.git_state()
     folder = results / node.folder
     artifact = folder / KINDS[node.kind].artifact
     (folder / store.CARD).unlink(missing_ok=True)
@@ -95,8 +97,8 @@ def make(stage: Stage, node: Node, plan: Plan, plan_name: str, results: Path, th
             "outputs": outputs,
             "metrics": metrics,
             "plan": plan_name,
-            "code": provenance.fingerprint(stage.__module__),
-            "git": provenance.git_state(),
+            "code": code,
+            "git": git,
             "versions": provenance.versions(),
             "machine": provenance.machine(),
             "device": _device_name(job),

@@ -3,6 +3,8 @@
 import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -69,7 +71,8 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(schedule, progress.iteration, per_epoch)
 
-        loss = _loss(network, images, labels, recipe, frozen)
+        with _diverging(progress.iteration, per_epoch):
+            loss = _loss(network, images, labels, recipe, frozen)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -82,7 +85,8 @@ def train(
         if ends_epoch or saves or len(losses) % LOOK_EVERY == 0:
             _must_be_finite(losses, progress.iteration, per_epoch)
         if ends_epoch:
-            _end_epoch(network, data, recipe, progress, torch.stack(losses).mean().item())
+            with _diverging(progress.iteration - 1, per_epoch):
+                _end_epoch(network, data, recipe, progress, torch.stack(losses).mean().item())
             losses.clear()
         if saves:
             checkpoint.save(state, run, progress, network, optimiser)
@@ -128,11 +132,23 @@ def _must_be_finite(losses: list[Tensor], iteration: int, per_epoch: int) -> Non
     values = torch.stack(losses).tolist()
     bad = [i for i, value in enumerate(values) if not math.isfinite(value)]
     if bad:
-        first = iteration - len(values) + bad[0]
-        raise UserError(
-            f"the loss is {values[bad[0]]} at iteration {first + 1} (epoch {first // per_epoch + 1}); the training has "
-            "diverged: lower the learning rate (lr) or look for broken images"
-        )
+        raise _diverged(f"the loss is {values[bad[0]]}", iteration - len(values) + bad[0], per_epoch)
+
+
+@contextmanager
+def _diverging(iteration: int, per_epoch: int) -> Iterator[None]:
+    """An attack on weights that have diverged may find out before the loss is looked at."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise _diverged(str(error), iteration, per_epoch) from None
+
+
+def _diverged(what: str, iteration: int, per_epoch: int) -> UserError:
+    return UserError(
+        f"{what} at iteration {iteration + 1} (epoch {iteration // per_epoch + 1}); the training has diverged: "
+        "lower the learning rate (lr) or look for broken images"
+    )
 
 
 def _end_epoch(network: Classifier, data: Data, recipe: Recipe, progress: Progress, loss: float) -> None:

@@ -1,0 +1,231 @@
+"""What cards say of the code; and the committed list of what the code of each stage was when its version was set.
+
+`python tests/unit/test_provenance.py --write` renews the list.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic_core import PydanticUndefined
+
+from robust_transfer import provenance
+from robust_transfer.plan import specs
+from robust_transfer.plan.graph import KINDS, PRODUCTS
+from robust_transfer.stages.__main__ import STAGES
+
+LIST = Path(__file__).with_name("fingerprints.json")
+RENEW = "python tests/unit/test_provenance.py --write"
+
+
+# ---- the committed list --------------------------------------------------------------------------------------------
+
+
+def stages():
+    """What each kind's version and code are."""
+    modules = {kind: f"robust_transfer.stages.{STAGES[kind]}" for kind in KINDS}
+    modules |= dict.fromkeys(PRODUCTS, "robust_transfer.stages.products")
+    versions = {kind: about.version for kind, about in (KINDS | PRODUCTS).items()}
+    return {kind: {"version": versions[kind], "code": provenance.fingerprint(modules[kind])} for kind in modules}
+
+
+def defaults():
+    """The default of every field that enters an id."""
+    found = {}
+    for name, model in vars(specs).items():
+        if isinstance(model, type) and issubclass(model, specs.Spec) and model.__module__ == specs.__name__:
+            for field, about in model.model_fields.items():
+                if about.default is not PydanticUndefined and not about.exclude:
+                    plain = (
+                        about.default.model_dump(mode="json")
+                        if isinstance(about.default, specs.Spec)
+                        else about.default
+                    )
+                    found[f"{name}.{field}"] = plain
+    return found
+
+
+def write():
+    """Renew the list."""
+    LIST.write_text(json.dumps({"stages": stages(), "defaults": defaults()}, indent=1) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *PRODUCTS])
+def test_the_code_of_a_stage_changes_only_with_a_decision_about_its_version(kind):
+    recorded = json.loads(LIST.read_text(encoding="utf-8"))["stages"].get(kind, {"version": 0, "code": "nothing"})
+    now = stages()[kind]
+    if now["code"] != recorded["code"] and now["version"] == recorded["version"]:
+        pytest.fail(
+            f"The code behind `{kind}` is not what it was when version {now['version']} was set. If the same spec can "
+            f"now give another result, raise the version of {kind!r} in plan/graph.py: old results keep their old ids. "
+            f"If results stay the same to the last bit, leave it. Then renew the list: {RENEW}",
+            pytrace=False,
+        )
+    if now != recorded:
+        pytest.fail(f"`{kind}` has a new version; renew the list: {RENEW}", pytrace=False)
+
+
+def test_a_default_changes_only_with_a_decision_about_versions():
+    recorded, now = json.loads(LIST.read_text(encoding="utf-8"))["defaults"], defaults()
+    changed = sorted(name for name in recorded.keys() | now.keys() if recorded.get(name, ...) != now.get(name, ...))
+    if changed:
+        pytest.fail(
+            f"Defaults were changed, added or taken away: {', '.join(changed)}. Ids leave defaults out, so a changed "
+            "one gives old ids a new meaning: raise the versions of the kinds that it touches in plan/graph.py. A new "
+            f"field whose default means what was done before is fine. Then renew the list: {RENEW}",
+            pytrace=False,
+        )
+
+
+# ---- fingerprints --------------------------------------------------------------------------------------------------
+
+SMALL = {
+    "__init__.py": '"""A package."""\n',
+    "errors.py": "LIMIT = 1\n",
+    "plan/__init__.py": "",
+    "plan/specs.py": "MOMENTUM = 0.9\n",
+    "stages/__init__.py": "",
+    "stages/job.py": "KEPT = 1\n",
+    "stages/train.py": (
+        "import math\n\n"
+        "from robust_transfer.errors import LIMIT\n"
+        "from robust_transfer.plan.specs import MOMENTUM\n"
+        "from robust_transfer.stages import job\n"
+        "from robust_transfer.training import loop\n\n\n"
+        "def run():\n    return loop.train(2, LIMIT, MOMENTUM, job.KEPT, math.pi)\n"
+    ),
+    "training/__init__.py": "",
+    "training/loop.py": (
+        '"""The loop."""\n\n'
+        "def train(x, *rest):\n"
+        '    """Double it."""\n'
+        "    import robust_transfer.training.schedule\n"
+        "    return robust_transfer.training.schedule.RATE * x\n"
+    ),
+    "training/schedule.py": "RATE = 0.1\nNAMES = ['a', None]\n",
+    "training/other.py": "UNUSED = 1\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """edit(file, old, new): the fingerprint of a small package's `train` after that edit of it."""
+    root = tmp_path / "robust_transfer"
+    for name, text in SMALL.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+
+    def edit(file="training/loop.py", old="", new=""):
+        text = SMALL[file]
+        assert old in text
+        (root / file).write_text(text.replace(old, new) if old else text + new, encoding="utf-8")
+        provenance.fingerprint.cache_clear()
+        provenance._tree.cache_clear()
+        found = provenance.fingerprint("robust_transfer.stages.train")
+        (root / file).write_text(text, encoding="utf-8")
+        return found
+
+    monkeypatch.setattr(provenance, "PACKAGE", root)
+    yield edit
+    provenance.fingerprint.cache_clear()
+    provenance._tree.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ("training/loop.py", "", "# a comment\n"),
+        ("training/loop.py", "The loop.", "Another text."),
+        ("training/loop.py", '    """Double it."""\n', ""),
+        ("training/loop.py", "train(x, *rest)", "train(\n    x,\n    *rest,\n)"),
+        ("training/schedule.py", "['a', None]", '["a",\n None]'),
+        ("training/schedule.py", "0.1", "0.10"),
+        ("training/other.py", "1", "2"),
+        ("plan/specs.py", "0.9", "0.8"),
+        ("errors.py", "1", "2"),
+        ("stages/job.py", "1", "2"),
+    ],
+    ids=lambda edit: f"{edit[0]}: {edit[1][:12]!r} to {edit[2][:12]!r}",
+)
+def test_wording_layout_and_bookkeeping_do_not_count(package, edit):
+    assert package(*edit) == package()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ("stages/train.py", "train(2", "train(3"),
+        ("training/loop.py", "RATE * x", "RATE / x"),
+        ("training/loop.py", "(x, *rest)", "(x=None, *rest)"),
+        ("training/schedule.py", "0.1", "0.2"),
+        ("training/schedule.py", "'a'", "'b'"),
+        ("training/schedule.py", "None", "0"),
+        ("training/schedule.py", "None", "''"),
+        ("training/schedule.py", ", None", ""),
+        ("training/schedule.py", "RATE", "RATES"),
+        ("training/__init__.py", "", "import robust_transfer.training.other\n"),
+    ],
+    ids=lambda edit: f"{edit[0]}: {edit[1][:12]!r} to {edit[2][:12]!r}",
+)
+def test_every_change_of_the_code_counts(package, edit):
+    assert package(*edit) != package()
+
+
+def test_a_text_that_is_a_value_is_no_docstring(package):
+    assert package("training/schedule.py", "0.1", "'a'") != package("training/schedule.py", "0.1", "'b'")
+
+
+def test_the_fingerprint_of_a_training_covers_its_parts_and_no_table():
+    covered = provenance._imported_by("robust_transfer.stages.train")
+    for module in ("training.loop", "training.schedule", "attacks.perturb", "models.resnet", "data.augment"):
+        assert f"robust_transfer.{module}" in covered
+    assert not any(".tables" in module or ".figures" in module or ".plan" in module for module in covered)
+
+
+# ---- the rest of a card --------------------------------------------------------------------------------------------
+
+
+def test_the_commit_and_whether_files_differ_from_it(tmp_path, monkeypatch):
+    clone = tmp_path / "clone"
+    (clone / "src").mkdir(parents=True)
+    monkeypatch.setattr(provenance, "PACKAGE", clone / "src")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    assert provenance.git_state() == {"commit": None, "dirty": None}
+
+    def git(*words):
+        nobody = ("-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "core.hooksPath=/dev/null")
+        return subprocess.run(["git", "-C", clone, *nobody, *words], check=True, capture_output=True, text=True).stdout
+
+    git("init", "-q")
+    (clone / "src" / "a.py").write_text("1")
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    (clone / "results").mkdir()
+    (clone / "results" / "made").write_text("untracked files are no change of the code")
+    assert provenance.git_state() == {"commit": git("rev-parse", "HEAD").strip(), "dirty": False}
+    (clone / "src" / "a.py").write_text("2")
+    assert provenance.git_state()["dirty"] is True
+
+
+def test_without_git_there_is_no_commit(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert provenance.git_state() == {"commit": None, "dirty": None}
+
+
+def test_versions_and_machine():
+    assert provenance.versions()["python"] == platform.python_version()
+    assert {"torch", "numpy", "advertorch"} <= provenance.versions().keys()
+    assert provenance.machine().keys() == {"system", "processor", "cores"}
+    assert platform.node() not in map(str, provenance.machine().values())
+    assert provenance.machine()["cores"] == os.cpu_count()
+    assert 10 < provenance.peak_memory_mb() < 100_000
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        sys.exit(f"to renew {LIST.name}: {RENEW}")
+    write()
