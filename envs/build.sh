@@ -69,7 +69,7 @@ build_env() {
     fi
     rm -f .venv/.stamp .venv/.bench-stamp
     # Build constraints: the two packages that come as source are built with the locked setuptools, hashes checked.
-    "$uv" pip sync --python .venv/bin/python --require-hashes --build-constraints envs/lock.txt envs/lock.txt ||
+    "$uv" pip sync --compile-bytecode --python .venv/bin/python --require-hashes --build-constraints envs/lock.txt envs/lock.txt ||
         fail "the locked packages could not be installed (above). Mend the cause and say \"make env\" again; what was already fetched is kept."
     "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable . ||
         fail "the project itself could not be installed (above)."
