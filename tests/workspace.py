@@ -115,14 +115,14 @@ class Workspace:
         entry = "from robust_transfer.cli import main; main()"
         return self.run(sys.executable, "-c", entry, *arguments, check=check)
 
-    def planned(self, *arguments: str) -> list[str]:
+    def planned(self, *arguments: str, **environment: str) -> list[str]:
         """The jobs that a dry run announces, but for the rule `all`: their messages, sorted.
 
         A message is the rule's name and what it makes: `craft <node id>`, `tabulate davchev/table1`, `copy A to B`.
         arguments: targets and options of snakemake.
         """
         # After `--quiet host`, a target would be taken for another thing to be quiet about.
-        text = self.snakemake("--dry-run", *arguments, "--quiet", "host").stdout
+        text = self.snakemake("--dry-run", *arguments, "--quiet", "host", **environment).stdout
         jobs = sorted(re.findall(r"^Job \d+: (.+)$", text, re.MULTILINE))
         stats = re.search(r"^Job stats:\n(.*?)^total +(\d+)$", text, re.MULTILINE | re.DOTALL)
         if stats is None:

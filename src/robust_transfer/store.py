@@ -43,9 +43,12 @@ def replacing(path: Path) -> Iterator[Path]:
 def _sweep(path: Path) -> None:
     """Take away what processes that were killed had written of `path`."""
     for left in path.parent.glob(f".{path.name}.*.tmp"):
-        pid = left.name.split(".")[-2]
-        if not Path("/proc", pid).exists() and Path("/proc/self").exists():
+        try:
+            os.kill(int(left.name.split(".")[-2]), 0)
+        except ProcessLookupError:
             left.unlink(missing_ok=True)
+        except PermissionError:
+            pass  # it lives, and is another user's
 
 
 def is_full(error: BaseException) -> bool:

@@ -305,9 +305,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(monkeypatch, tmp
         run(recipe(select="best_validation"), tmp_path / "state")
 
 
-def test_a_real_divergence_is_noticed(tmp_path):
-    with pytest.raises(UserError, match="the training has diverged"):
-        run(recipe(lr=1e30), tmp_path / "state")
+@pytest.mark.parametrize("attack", [None, PGD], ids=["clean", "adversarial"])
+@pytest.mark.parametrize("lr", [1e4, 1e30])
+def test_a_real_divergence_is_noticed(tmp_path, attack, lr):
+    with pytest.raises(
+        UserError, match=r"at iteration \d+ \(epoch \d\); the training has diverged: lower the learning rate"
+    ):
+        run(recipe(attack, lr=lr, momentum=0.99, epochs=10), tmp_path / "state")
+
+
+def test_a_divergence_that_only_the_validation_meets_is_noticed(monkeypatch, tmp_path):
+    def broken(*_):
+        raise FloatingPointError("the loss's gradient is not finite in step 1 of the attack")
+
+    monkeypatch.setattr(loop, "validate", broken)
+    with pytest.raises(UserError, match=r"step 1 of the attack at iteration 3 \(epoch 1\); the training has diverged"):
+        run(recipe(PGD), tmp_path / "state")
 
 
 def test_a_diverged_state_is_never_saved(monkeypatch, tmp_path):

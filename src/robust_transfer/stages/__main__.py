@@ -5,6 +5,7 @@ signal n asked it to stop and its state is saved.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -29,12 +30,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--threads", type=int, help="CPU threads (default: as the plan says)")
     parser.add_argument("--log", type=Path, help="file for the progress (default: the screen)")
     options = parser.parse_args(arguments)
-    if os.environ.pop("ROBUST_TRANSFER_WARM", "0") == "1":
-        from robust_transfer.stages import warm
+    try:
+        if os.environ.pop("ROBUST_TRANSFER_WARM", "0") == "1":
+            from robust_transfer.stages import warm
 
-        if warm.available() and (status := warm.ask(arguments)) is not None:
-            return status
-    return run(options)
+            if warm.available() and (status := warm.ask(arguments)) is not None:
+                return status
+        return run(options)
+    except KeyboardInterrupt:
+        return _say("stopped by SIGINT; the same command starts again", options, 130)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,10 +49,12 @@ def run(options: argparse.Namespace) -> int:
     from robust_transfer.errors import UserError
     from robust_transfer.plan import freeze
 
-    if options.log:
-        options.log.parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(filename=options.log, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.raiseExceptions = False  # a log that cannot be written any more stops nothing
     try:
+        if options.log:
+            options.log.parent.mkdir(parents=True, exist_ok=True)
+        form = {"format": "%(asctime)s %(message)s", "datefmt": "%H:%M:%S"}
+        logging.basicConfig(filename=options.log, level=logging.INFO, **form)
         path = options.plan or freeze.frozen_path() or freeze.newest(options.results)
         plan = freeze.thaw(path)
         if options.stage in PRODUCTS:
@@ -69,25 +75,26 @@ def run(options: argparse.Namespace) -> int:
         job.make(stage, node, plan, path.stem, options.results, threads)
         return 0
     except UserError as error:
-        return _say(f"{options.stage} {options.what}: {error}", options.log, 1)
+        return _say(str(error), options, 1)
     except MemoryError:
-        return _say(f"{options.stage} {options.what}: out of memory; lower batch_size or ask for more", options.log, 1)
+        return _say("out of memory; lower batch_size or ask for more", options, 1)
     except Exception as error:
+        from robust_transfer.store import is_full
         from robust_transfer.training.signals import Interrupted
 
         if isinstance(error, Interrupted):
-            return _say(
-                f"{options.stage} {options.what}: {error}; the same command continues",
-                options.log,
-                error.exit_status,
-            )
+            return _say(f"{error}; the same command continues", options, error.exit_status)
+        if is_full(error):
+            return _say(f"no space is left ({error}); make room on that disk and start again", options, 1)
         raise
 
 
-def _say(sentence: str, log: Path | None, status: int) -> int:
+def _say(sentence: str, options: argparse.Namespace, status: int) -> int:
+    """Tell screen and log how it ended; returns the exit status."""
+    sentence = f"{options.stage} {options.what}: {sentence}"
     print(sentence, file=sys.stderr)
-    if log:
-        with open(log, "a", encoding="utf-8") as file:
+    if options.log:
+        with contextlib.suppress(OSError), open(options.log, "a", encoding="utf-8") as file:
             print(sentence, file=file)
     return status
 

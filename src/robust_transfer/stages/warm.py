@@ -68,13 +68,13 @@ def ask(arguments: list[str]) -> int | None:
     request = json.dumps({"arguments": arguments, "directory": os.getcwd(), "environment": dict(os.environ)}).encode()
     with connection, connection.makefile("r") as answers:
         streams = array.array("i", [0, 1, 2])
-        connection.sendmsg([struct.pack("!I", len(request))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
-        connection.sendall(request)
         # Blocked until the pid is known, so that none is lost and none ends the client alone.
         signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
         try:
+            connection.sendmsg([struct.pack("!I", len(request))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+            connection.sendall(request)
             started = answers.readline()
-        except ConnectionResetError:  # the server ended before it took the request: a broken import, say
+        except (ConnectionResetError, BrokenPipeError):  # the server ended before it took the request
             started = ""
         if not started:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
@@ -88,7 +88,10 @@ def ask(arguments: list[str]) -> int | None:
         for number in PASSED_ON:
             signal.signal(number, pass_on)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-        ended = answers.readline()
+        try:
+            ended = answers.readline()
+        except ConnectionResetError:
+            ended = ""
     if not ended:
         print("the warm process that ran this node is gone; start again", file=sys.stderr)
         return 1
@@ -96,7 +99,8 @@ def ask(arguments: list[str]) -> int | None:
 
 
 def _connect() -> socket.socket | None:
-    started, deadline = None, time.monotonic() + START_SECONDS
+    server, gone = None, False
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -104,14 +108,17 @@ def _connect() -> socket.socket | None:
             return connection if _same_user(connection) else None
         except (ConnectionRefusedError, FileNotFoundError):
             connection.close()
-        if started is None:
-            started = subprocess.Popen(
+        if gone:
+            return None
+        if server is None:
+            server = subprocess.Popen(
                 [sys.executable, "-m", __name__],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        gone = server.poll() is not None  # its imports fail, or another's server was first, and the next try finds that
         time.sleep(0.1)
     return None
 
@@ -196,7 +203,7 @@ class Server:
         """In the forked child: the client's place, then the node, then the end of the process."""
         status = 1
         try:
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a node does not outlive its server
+            ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: when its server ends, a node saves and ends
             os.setsid()
             self.selector.close()
             self.listening.close()
@@ -249,6 +256,7 @@ def main() -> None:
     for module in (*PRELOADED, *(f"robust_transfer.stages.{stage}" for stage in STAGES)):
         import_module(module)
     _command()
+    os.chdir("/")  # keeps nobody from removing or unmounting the folder it was started in
     Server(listening).serve()
 
 

@@ -106,7 +106,8 @@ def plan(settings: Settings, section: Section, plan: Plan, mistakes: list[str]) 
     def transferred(start: str, training: str, depth: str) -> Node:
         recipe = Recipe(
             trainable=section.depths[depth],
-            frozen_statistics=section.frozen_statistics,
+            # Where all is trained nothing is frozen, and the switch must not make another node.
+            frozen_statistics="hold" if section.depths[depth] == "all" else section.frozen_statistics,
             inputs=inputs(training),
             schedule=seeded(schedules.transfer),
         )
