@@ -1,132 +1,521 @@
-"""Killed and interrupted trainings, as real processes: they continue, and end with the same bits."""
+"""Killed and interrupted stages, as real processes: they continue, and end with the same bits."""
 
+import json
 import os
+import random
+import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from robust_transfer.plan import freeze
+from robust_transfer.plan.specs import Pgd
 from workspace import TINY, Workspace, merged
 
 LONG = {
-    "machine": {"checkpoint_seconds": 0.2},
-    "davchev": {"schedules": {"adversarial": {"epochs": 40, "milestones": [20]}}},
+    "machine": {"checkpoint_seconds": 0.05},
+    "davchev": {
+        "attacks": {"train-PGD": {"random_start": True}},
+        "schedules": {
+            "adversarial": {"epochs": 40, "milestones": [20], "crop_padding": 1, "flip": True},
+            "natural": {"epochs": 2},
+        },
+    },
 }
+"""Laid over the tiny study: a training of a few seconds with everything in it that is drawn at random."""
+
+ASKING = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+MODES = pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="warm processes are for Linux")
+
+
+class Place:
+    """A results folder in which single stages are run, as a rule runs them.
+
+    plan: as it is frozen; every: its checkpoint_seconds, if they are not to be the plan's.
+    """
+
+    def __init__(self, workspace: Workspace, results: Path, **machine):
+        self.workspace, self.results = workspace, results
+        self.plan = workspace.plan()
+        self.plan.origin["machine"] |= machine
+        self.plan_path = freeze.freeze(self.plan, results)
+        del os.environ[freeze.VARIABLE]  # this process is nobody's job
+
+    def node(self, kind: str, slug: str):
+        """The one node of this kind whose slug is that, or begins or ends so."""
+        (found,) = [n for n in self.plan.nodes.values() if n.kind == kind and re.fullmatch(slug, n.slug)]
+        return found
+
+    def log(self, node) -> Path:
+        return self.results / "logs" / node.kind / f"{node.id}.log"
+
+    def said(self, node) -> str:
+        """The log's text."""
+        return self.log(node).read_text(encoding="utf-8") if self.log(node).exists() else ""
+
+    def checkpoint(self, node) -> Path:
+        return self.results / "checkpoints" / f"{node.id}.safetensors"
+
+    def artifact(self, node) -> Path:
+        return self.results / node.artifact
+
+    def start(self, node, warm=False, kind=None, what=None, log=True, **environment) -> subprocess.Popen:
+        words = [kind or node.kind, what or node.id, "--plan", self.plan_path, "--results", self.results]
+        return subprocess.Popen(
+            [sys.executable, "-m", "robust_transfer.stages", *words, *(("--log", self.log(node)) if log else ())],
+            cwd=self.workspace.root,
+            env=self.workspace.environment() | {"ROBUST_TRANSFER_WARM": str(int(warm))} | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, node, status=0, **options) -> str:
+        """Run a stage to its end; what it wrote to stderr."""
+        return ended(self.start(node, **options), status)
+
+    def take_over(self, other: "Place", *nodes) -> None:
+        """Nodes that were made elsewhere."""
+        for node in nodes:
+            shutil.copytree(other.results / node.folder, self.results / node.folder)
+
+
+def ended(process, status=0) -> str:
+    """Wait for the end, which must be this one; what was written to stderr."""
+    output, errors = process.communicate(timeout=200)
+    assert process.returncode == status, errors or output
+    return errors
+
+
+def wait_until(condition, process=None, seconds=120):
+    """Wait until something holds, while a process runs."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        if process is not None and process.poll() is not None:
+            pytest.fail(f"ended with {process.returncode} before its time: {process.communicate()}")
+        time.sleep(0.01)
+
+
+def stamp(path: Path) -> int:
+    """When a file was written, 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def servers(workspace: Workspace) -> list[psutil.Process]:
+    """The warm processes of a workspace's code."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cmdline()[1:] == ["-m", "robust_transfer.stages.warm"] and process.ppid() not in (
+                other.pid for other in found
+            ):
+                if process.environ().get("PYTHONPATH") == workspace.environment()["PYTHONPATH"]:
+                    found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    pids = {process.pid for process in found}
+    return [process for process in found if process.ppid() not in pids]
+
+
+def nodes_of(server: psutil.Process) -> list[psutil.Process]:
+    """The nodes that a warm process runs now."""
+    return [child for child in server.children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def stop_servers(workspace: Workspace) -> None:
+    for server in servers(workspace):
+        server.kill()
+        server.wait(10)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """(workspace, node, its weights) after an uninterrupted PGD training."""
-    workspace = Workspace(tmp_path_factory.mktemp("resume") / "clone")
-    workspace.lay(merged(TINY, LONG))
-    node = next(
-        n for n in workspace.plan().nodes.values() if n.kind == "pretrain" and "0to4" in n.slug and "pgd" in n.slug
-    )
-    workspace.snakemake(f"results/{node.artifact}", "--quiet", "all")
-    return workspace, node, (workspace.results / node.artifact).read_bytes()
+def workspace(tmp_path_factory):
+    made = Workspace(tmp_path_factory.mktemp("resume") / "clone")
+    made.lay(merged(TINY, LONG))
+    yield made
+    stop_servers(made)
+
+
+@pytest.fixture(scope="module")
+def reference(workspace, tmp_path_factory):
+    """A place where the data set and the PGD training were made cold and in one go."""
+    place = Place(workspace, tmp_path_factory.mktemp("reference"), checkpoint_seconds=1000)
+    for node in (place.node("prepare", "digits-0to4"), place.node("pretrain", r"digits-0to4\..*\.pgd")):
+        place.run(node)
+    return place
 
 
 @pytest.fixture
-def untrained(trained):
-    """The same, with the training to be done again."""
-    workspace, node, weights = trained
-    for path in (node.artifact, node.card, f"checkpoints/{node.id}.safetensors", f"logs/pretrain/{node.id}.log"):
-        (workspace.results / path).unlink(missing_ok=True)
-    return workspace, node, weights
+def place(workspace, reference, tmp_path):
+    """A place with the data set alone, in which trainings save their state all the time."""
+    made = Place(workspace, tmp_path / "results")
+    made.take_over(reference, reference.node("prepare", "digits-0to4"))
+    return made
 
 
-def start(workspace: Workspace, node, warm: bool = False) -> subprocess.Popen[str]:
-    """The stage's own process, as a rule starts it."""
-    words = ["pretrain", node.id, "--log", f"results/logs/pretrain/{node.id}.log"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "robust_transfer.stages", *words],
-        cwd=workspace.root,
-        env=workspace.environment() | {"ROBUST_TRANSFER_WARM": str(int(warm))},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@pytest.fixture
+def seldom(workspace, reference, tmp_path):
+    """The same, but trainings save their state only when they are asked to stop."""
+    made = Place(workspace, tmp_path / "results", checkpoint_seconds=1000)
+    made.take_over(reference, reference.node("prepare", "digits-0to4"))
+    return made
 
 
-def wait_for(path: Path, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.02)
+@pytest.fixture
+def training(reference):
+    return reference.node("pretrain", r"digits-0to4\..*\.pgd")
 
 
-def log_of(workspace: Workspace, node) -> str:
-    return (workspace.results / f"logs/pretrain/{node.id}.log").read_text(encoding="utf-8")
+def assert_same(place: Place, reference: Place, node) -> None:
+    """The same bytes and metrics as in the reference, and nothing left over."""
+    assert place.artifact(node).read_bytes() == reference.artifact(node).read_bytes()
+    one, other = (json.loads((p.results / node.card).read_text(encoding="utf-8")) for p in (place, reference))
+    for key in ("id", "spec", "parents", "outputs", "metrics", "code"):
+        assert one[key] == other[key], key
+    assert not place.checkpoint(node).exists()
+    assert list(place.results.rglob("*.tmp")) == []
 
 
-@pytest.mark.parametrize("later", [0.0, 0.7])
-def test_kill_9(untrained, later):
-    workspace, node, weights = untrained
-    checkpoint = workspace.results / f"checkpoints/{node.id}.safetensors"
-    process = start(workspace, node)
-    wait_for(checkpoint)
-    time.sleep(later)
+# ---- killed --------------------------------------------------------------------------------------------------------
+
+
+@MODES
+def test_a_training_killed_again_and_again_ends_with_the_same_bits(place, reference, training, warm):
+    moments = random.Random(7)
+    process = place.start(training, warm=warm)
+    time.sleep(0.2)  # during the imports, where it is cold
+    for _ in range(5 if warm else 3):
+        before = stamp(place.checkpoint(training))
+        wait_until(lambda before=before: stamp(place.checkpoint(training)) > before, process)
+        time.sleep(moments.uniform(0, 0.2))
+        process.kill()
+        ended(process, -signal.SIGKILL)
+        if warm:
+            (server,) = servers(place.workspace)
+            wait_until(lambda server=server: not nodes_of(server), seconds=10)
+        assert not place.artifact(training).exists()
+        process = place.start(training, warm=warm)
     process.kill()
-    process.communicate()
-    assert not (workspace.results / node.artifact).exists()
-    output, _ = (again := start(workspace, node)).communicate(timeout=200)
-    assert again.returncode == 0, output
-    assert "continuing at iteration" in log_of(workspace, node)
-    assert (workspace.results / node.artifact).read_bytes() == weights
-    assert not checkpoint.exists()
+    ended(process, -signal.SIGKILL)
+    place.run(training, warm=warm)
+    assert "continuing at iteration" in place.said(training)
+    assert_same(place, reference, training)
 
 
-@pytest.mark.parametrize("warm", [False, True])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_asked_to_stop(untrained, number, warm):
-    workspace, node, weights = untrained
-    checkpoint = workspace.results / f"checkpoints/{node.id}.safetensors"
-    process = start(workspace, node, warm)
-    wait_for(checkpoint)
-    checkpoint.unlink()  # the state that is found below was saved on request
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 128 + number
-    assert "the same command continues" in output
-    assert checkpoint.exists()
-    output, _ = (again := start(workspace, node, warm)).communicate(timeout=200)
-    assert again.returncode == 0, output
-    assert (workspace.results / node.artifact).read_bytes() == weights
+def test_what_a_killed_process_was_writing_is_swept_away(place, reference, training):
+    (place.results / "checkpoints").mkdir()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for path in (place.checkpoint(training), place.artifact(training)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(f".{path.name}.{dead.pid}.tmp").write_text("half of it")
+    living = place.artifact(training).with_name(f".model.safetensors.{os.getpid()}.tmp")
+    living.write_text("being written")
+    place.run(training, warm=True)
+    assert living.read_text() == "being written"
+    living.unlink()
+    assert_same(place, reference, training)
 
 
-def test_killing_the_client_kills_the_node(untrained):
-    workspace, node, _ = untrained
-    process = start(workspace, node, warm=True)
-    checkpoint = workspace.results / f"checkpoints/{node.id}.safetensors"
-    wait_for(checkpoint)
-    process.kill()
-    process.communicate()
+# ---- asked to stop -------------------------------------------------------------------------------------------------
+
+
+@MODES
+def test_a_training_asked_to_stop_saves_its_state_first(seldom, reference, training, warm):
+    for i, number in enumerate(ASKING):
+        epochs = seldom.said(training).count(" epoch ")
+        process = seldom.start(training, warm=warm)
+        wait_until(lambda epochs=epochs: seldom.said(training).count(" epoch ") > epochs, process)
+        before = stamp(seldom.checkpoint(training))
+        assert bool(before) == bool(i), "nobody but the signal has it saved"
+        process.send_signal(number)
+        sentence = f"pretrain {training.id}: stopped by {number.name}; the state is saved; the same command continues\n"
+        assert ended(process, 128 + number) == sentence
+        assert seldom.said(training).endswith(sentence)
+        assert stamp(seldom.checkpoint(training)) > before
+        assert not seldom.artifact(training).exists()
+        assert seldom.said(training).count("continuing at iteration") == i
+    seldom.run(training, warm=warm)
+    assert seldom.said(training).count("continuing at iteration") == len(ASKING)
+    assert_same(seldom, reference, training)
+
+
+@LINUX
+def test_ctrl_c_in_a_stage_without_a_state_is_one_sentence(place, reference, training, tmp_path):
+    place.take_over(reference, training)
+    data = place.node("prepare", "digits-0to4")
+    attack = Pgd(algorithm="pgd", eps=0.1, steps=10**6, step_size="eps/4", random_start=False)
+    spec = {"attack": attack.canonical(), "split": "test", "seed": 0}
+    node = place.plan.add("craft", "endless", spec, model=training, data=data)
+    place.plan_path = freeze.freeze(place.plan, place.results)
+    del os.environ[freeze.VARIABLE]
+    process = place.start(node, warm=True)
+    wait_until(lambda: any(nodes_of(server) for server in servers(place.workspace)), process)
     time.sleep(1)
-    stamp = checkpoint.stat().st_mtime_ns
-    time.sleep(1.5)
-    assert checkpoint.stat().st_mtime_ns == stamp, "the node still trains"
-    assert not (workspace.results / node.artifact).exists()
+    process.send_signal(signal.SIGINT)
+    assert ended(process, 130) == f"craft {node.id}: stopped by SIGINT; the same command starts again\n"
+    assert list((place.results / node.folder).iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-def test_full_disk(untrained):
-    workspace, node, weights = untrained
-    folder = workspace.results / node.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("no tmpfs can be mounted here")
+# ---- the warm process ----------------------------------------------------------------------------------------------
+
+
+@LINUX
+def test_warm_and_cold_give_the_same_bytes(place, reference, training):
+    data = place.node("prepare", "digits-0to4")
+    shutil.rmtree(place.results / data.folder)
+    for node in (data, training):
+        place.run(node, warm=True)
+        assert_same(place, reference, node)
+
+
+@LINUX
+def test_killing_the_client_kills_the_node(place, training):
+    process = place.start(training, warm=True)
+    wait_until(place.checkpoint(training).exists, process)
+    (server,) = servers(place.workspace)
+    assert len(nodes_of(server)) == 1
+    process.kill()
+    ended(process, -signal.SIGKILL)
+    wait_until(lambda: not nodes_of(server), seconds=10)
+    before = stamp(place.checkpoint(training))
+    time.sleep(0.5)
+    assert stamp(place.checkpoint(training)) == before
+    assert not place.artifact(training).exists()
+
+
+@LINUX
+def test_two_clients_at_once_have_one_server_started(place, reference, training):
+    stop_servers(place.workspace)
+    other = place.node("pretrain", r"digits-0to4\..*\.nat")
+    processes = [place.start(node, warm=True) for node in (training, other, training)]
+    for process in processes:
+        ended(process)
+    assert len(servers(place.workspace)) == 1
+    assert_same(place, reference, training)
+    assert place.artifact(other).exists()
+
+
+@LINUX
+def test_a_failing_stage_gives_its_status_and_its_sentence(place, training):
+    assert "Traceback" not in (said := place.run(training, status=1, warm=True, what="no-such-node.0123456789ab"))
+    assert re.fullmatch(r"pretrain no-such-node\.0123456789ab: .* is not in the plan .*\n", said)
+    model = place.artifact(place.node("prepare", "digits-0to4"))
+    model.write_bytes(model.read_bytes()[:-1])
+    said = place.run(training, status=1, warm=True)
+    assert re.fullmatch(
+        rf"pretrain {training.id}: .*data\.safetensors has [\d,]+ bytes, but was written with .*\n", said
+    )
+    assert place.said(training).endswith(said)
+    process = place.start(training, warm=True, kind="no-such-stage")
+    assert "invalid choice: 'no-such-stage'" in ended(process, 2)
+
+
+@LINUX
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_when_the_server_ends_its_nodes_save_and_the_client_says_so(seldom, reference, training, number):
+    process = seldom.start(training, warm=True)
+    wait_until(lambda: " epoch " in seldom.said(training), process)
+    (server,) = servers(seldom.workspace)
+    (node,) = nodes_of(server)
+    server.send_signal(number)
+    assert "the warm process that ran this node is gone; start again\n" in ended(process, 1)
+    wait_until(lambda: not node.is_running() or node.status() == psutil.STATUS_ZOMBIE, seconds=20)
+    assert seldom.checkpoint(training).exists()
+    seldom.run(training, warm=True)
+    assert "continuing at iteration" in seldom.said(training)
+    assert_same(seldom, reference, training)
+
+
+@LINUX
+def test_an_edited_file_gets_a_new_server(place, training):
+    data = place.node("prepare", "digits-0to4")
+    place.run(data, warm=True)
+    before = servers(place.workspace)
+    source = place.workspace.root / "src" / "robust_transfer" / "stages" / "prepare.py"
+    text, times = source.read_text(encoding="utf-8"), source.stat()
+    source.write_text(text.replace("def run(job", "def run(job: Job):\n    exit('edited')\n\n\ndef old_run(job"))
     try:
-        output, _ = (process := start(workspace, node)).communicate(timeout=200)
-        assert process.returncode == 1
-        assert "no space is left" in output
-        assert "Traceback" not in output
-        assert list(folder.iterdir()) == []
+        assert ended(place.start(data, warm=True), 1) == "edited\n"
+        after = servers(place.workspace)
+        assert len(after) == len(before) + 1
     finally:
-        subprocess.run(["umount", folder], check=True)
-    output, _ = (again := start(workspace, node)).communicate(timeout=200)
-    assert again.returncode == 0, output
-    assert (workspace.results / node.artifact).read_bytes() == weights
+        source.write_text(text, encoding="utf-8")
+        os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
+    place.run(data, warm=True)
+    assert {server.pid for server in servers(place.workspace)} == {server.pid for server in after}
+    for server in {*after} - {*before}:
+        server.kill()
+        server.wait(10)
+
+
+@LINUX
+def test_a_server_goes_when_it_is_idle_but_not_while_a_node_runs(tmp_path):
+    workspace = Workspace(tmp_path / "clone")
+    workspace.lay(merged(TINY, LONG))
+    source = workspace.root / "src" / "robust_transfer" / "stages" / "warm.py"
+    text = source.read_text(encoding="utf-8")
+    source.write_text(re.sub(r"^IDLE_SECONDS = .*$", "IDLE_SECONDS = 1", text, flags=re.MULTILINE), encoding="utf-8")
+    place = Place(workspace, tmp_path / "results")
+    place.run(place.node("prepare", "digits-0to4"), warm=True)
+    assert len(servers(workspace)) == 1
+    place.run(place.node("pretrain", r"digits-0to4\..*\.pgd"), warm=True)
+    wait_until(lambda: not servers(workspace), seconds=20)
+
+
+@LINUX
+def test_without_a_server_the_stage_runs_cold(tmp_path):
+    workspace = Workspace(tmp_path / "clone")
+    workspace.lay(TINY)
+    source = workspace.root / "src" / "robust_transfer" / "stages" / "warm.py"
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text.replace('    "torch",\n', '    "no_such_module",\n', 1), encoding="utf-8")
+    place = Place(workspace, tmp_path / "results")
+    data = place.node("prepare", "digits-0to4")
+    began = time.monotonic()
+    place.run(data, warm=True)
+    assert time.monotonic() - began < 60, "it did not wait for a server that cannot come"
+    assert place.artifact(data).exists()
+    assert servers(workspace) == []
+
+
+@LINUX
+@pytest.mark.parametrize("answer", [None, b"", b"999999999\n"], ids=["none", "a request read", "a node started"])
+def test_a_server_that_ends_under_a_client(tmp_path, workspace, reference, answer):
+    """answer: what a server says, once it has read a request, before it ends; None where it does not even read."""
+    place = Place(workspace, tmp_path / "results")
+    data = place.node("prepare", "digits-0to4")
+    environment = {"PYTHONPATH": f"{workspace.root / 'src'}:{tmp_path}"}  # with an address of its own
+    code = "from robust_transfer.stages import warm; print(warm.address()[1:])"
+    name = workspace.run(sys.executable, "-c", code, **environment).stdout.strip()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(f"\0{name}")
+        server.listen()
+        process = place.start(data, warm=True, **environment)
+        connection, _ = server.accept()
+        server.close()
+        if answer is not None:
+            connection.recv(1 << 20)
+            connection.sendall(answer)
+        connection.close()
+        if answer:
+            assert ended(process, 1) == "the warm process that ran this node is gone; start again\n"
+        else:
+            ended(process)
+            assert_same(place, reference, data)
+
+
+# ---- the whole workflow --------------------------------------------------------------------------------------------
+
+AFTER_A_KILL = (["--unlock"], ["--rerun-incomplete"])
+"""What Snakemake wants to hear after a kill -9: that the lock is nobody's, and that half-made files are to be remade."""
+
+
+def test_snakemake_killed_again_and_again(workspace, tmp_path):
+    """With all its jobs, as when a machine goes down; then alone, so that its jobs go on as orphans."""
+    plan = workspace.plan()
+    source = next(n for n in plan.nodes.values() if re.fullmatch(r"digits-0to4\..*\.pgd", n.slug))
+    (target,) = [n for n in plan.nodes.values() if n.kind == "transfer" and "pgd-to-pgd.head" in n.slug]
+    wanted = [
+        n for n in plan.nodes.values() if n.kind == "evaluate" and target.id in n.parents.values() and "pgd" in n.slug
+    ]
+    words = [f"results/{node.card}" for node in wanted]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2"]
+    moments, checkpoint = random.Random(3), workspace.results / "checkpoints" / f"{source.id}.safetensors"
+    again = []
+    for whole in (True, True, False):
+        with open(tmp_path / "output", "w+", encoding="utf-8") as output:
+            process = subprocess.Popen(
+                [*command, *again, *words],
+                cwd=workspace.root,
+                env=workspace.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            before = stamp(checkpoint)
+            wait_until(lambda before=before: stamp(checkpoint) > before, process)
+            time.sleep(moments.uniform(0, 0.5))
+            # The group is the session that was started above: Snakemake and all its jobs.
+            os.killpg(process.pid, signal.SIGKILL) if whole else process.kill()
+            assert process.wait(30) == -signal.SIGKILL
+        for extra in AFTER_A_KILL[:-1]:
+            workspace.snakemake(*extra, *words)
+        again = AFTER_A_KILL[-1]
+    workspace.snakemake(*again, *words, "--quiet", "all")
+    assert workspace.planned(*words) == []
+    made = {n.id: (workspace.results / n.artifact).read_bytes() for n in plan.ancestry(n.id for n in wanted)}
+    assert not checkpoint.exists()
+    assert workspace.robust_transfer("audit").stdout.endswith(" 0 damaged\n")
+    shutil.rmtree(workspace.results)
+    workspace.snakemake(*words, "--quiet", "all")
+    for node in plan.ancestry(made):
+        assert (workspace.results / node.artifact).read_bytes() == made[node.id], node.id
+
+
+# ---- a full disk ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 1 MB; leave(bytes) fills it but for that much."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no small disk can be mounted here")
+
+    def leave(size):
+        (folder / "filler").unlink(missing_ok=True)
+        free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_bsize
+        (folder / "filler").write_bytes(bytes(free - size))
+
+    yield folder, leave
+    subprocess.run(["umount", folder], check=True)
+
+
+@LINUX
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(workspace, reference, tmp_path, small_disk):
+    disk, leave = small_disk
+    place = Place(workspace, tmp_path / "elsewhere")
+    place.results = disk / "results"
+    data = place.node("prepare", "digits-0to4")
+    network = place.node("pretrain", r"digits-0to4\..*\.nat")
+    outcomes = place.plan.add("evaluate", "clean", {"split": "test"}, model=network, data=data)
+    place.plan_path = freeze.freeze(place.plan, tmp_path / "elsewhere")
+    del os.environ[freeze.VARIABLE]
+    refused = 0
+    for node in (data, network, outcomes):
+        for pages in range(200):
+            leave(4096 * pages)
+            process = place.start(node, warm=True)
+            _, errors = process.communicate(timeout=200)
+            if process.returncode == 0:
+                break
+            refused += 1
+            assert process.returncode == 1
+            assert re.fullmatch(
+                rf"{node.kind} {node.id}: no space is left .*; make room on that disk and start again\n", errors
+            )
+            assert list(disk.rglob("*.tmp")) == []
+            assert not (place.results / node.card).exists()
+        else:
+            pytest.fail("there is always too little room")
+        if node == data:
+            assert_same(place, reference, data)
+    assert refused > 20
