@@ -11,11 +11,14 @@ include: "workflow/rules/common.smk"
 
 # A job that a running Snakemake submitted works by the plan frozen then, whatever config.yaml says by now.
 if not started_by_snakemake():
+    check_config_file("config.yaml")
 
     configfile: "config.yaml"
 
 
 PLAN = the_plan(config)
+if not workflow.remote_exec:
+    check_targets(workflow.dag_settings.targets)
 
 
 wildcard_constraints:

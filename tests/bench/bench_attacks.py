@@ -2,7 +2,8 @@
 
 A CIFAR ResNet-18 is trained for a moment on scikit-learn's digits, scaled up to 32 x 32. Then each library attacks the
 same batches in turn in one process; ratios are taken within a batch. Times are CPU seconds of a single thread, which a
-busy machine hardly changes; threads that wait for each other would make them a matter of luck. Stock advertorch, torchattacks and foolbox get the plain model in evaluation mode, as their manuals show.
+busy machine hardly changes; threads that wait for each other would make them a matter of luck. Stock advertorch,
+torchattacks and foolbox get the plain model in evaluation mode, as their manuals show.
 """
 
 import json

@@ -115,19 +115,16 @@ def stamp(path: Path) -> int:
 
 
 def servers(workspace: Workspace) -> list[psutil.Process]:
-    """The warm processes of a workspace's code."""
-    found = []
+    """The warm processes of a workspace's code; the nodes that they forked look alike, but for their parent."""
+    found = {}
     for process in psutil.process_iter():
         try:
-            if process.cmdline()[1:] == ["-m", "robust_transfer.stages.warm"] and process.ppid() not in (
-                other.pid for other in found
-            ):
-                if process.environ().get("PYTHONPATH") == workspace.environment()["PYTHONPATH"]:
-                    found.append(process)
+            alike = process.cmdline()[1:] == ["-m", "robust_transfer.stages.warm"]
+            if alike and process.environ().get("PYTHONPATH") == workspace.environment()["PYTHONPATH"]:
+                found[process.pid] = (process.ppid(), process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
-    pids = {process.pid for process in found}
-    return [process for process in found if process.ppid() not in pids]
+    return [process for parent, process in found.values() if parent not in found]
 
 
 def nodes_of(server: psutil.Process) -> list[psutil.Process]:
@@ -421,7 +418,7 @@ def test_a_server_that_ends_under_a_client(tmp_path, workspace, reference, answe
 # ---- the whole workflow --------------------------------------------------------------------------------------------
 
 AFTER_A_KILL = (["--unlock"], ["--rerun-incomplete"])
-"""What Snakemake wants to hear after a kill -9: that the lock is nobody's, and that half-made files are to be remade."""
+"""What Snakemake wants to hear after a kill -9: that the lock is nobody's, and that half-made files are made anew."""
 
 
 def test_snakemake_killed_again_and_again(workspace, tmp_path):

@@ -119,7 +119,7 @@ CHANGES = {
     "split": ({"davchev": {"evaluated_on": "validation"}}, {"craft": 50, "evaluate": 120}, r".*"),
     "protocol": (
         {"protocol": "code"},
-        {"pretrain": 2, "transfer": 21, "craft": 47, "evaluate": 114},
+        {"pretrain": 2, "transfer": 17, "craft": 43, "evaluate": 102},
         r".*\b(resnet8w4|\w+-to-\w+|densenet7k4)\b.*",
     ),
     "D13": (
@@ -135,8 +135,8 @@ CHANGES = {
     "D15": ({"switches": {"D15": "code"}}, {"craft": 25, "evaluate": 48}, r".*\.pgd7-linf-0\.25"),
     "D16": (
         {"switches": {"D16": "code"}},
-        {"transfer": 21, "craft": 42, "evaluate": 105},
-        r"digits-5to9\.\w+-to-.*",
+        {"transfer": 14, "craft": 28, "evaluate": 70},
+        r"digits-5to9\.\w+-to-\w+\.(head|last1stages)\b.*",
     ),
 }
 
@@ -197,8 +197,10 @@ def reorder_keys(workspace):
 
 def reword_comments(workspace):
     paths = [workspace.root / "Snakefile", workspace.config_path]
-    paths += [*workspace.root.glob("workflow/*/*.*"), *workspace.root.glob("src/robust_transfer/*/*.py")]
+    paths += [path for part in ("workflow", "src") for path in (workspace.root / part).rglob("*.*")]
     for path in paths:
+        if path.suffix not in (".smk", ".py", ".yaml", ""):
+            continue
         text = path.read_text(encoding="utf-8")
         path.write_text("# Reworded.\n\n" + re.sub(r"(?m)^( *)# .*$", r"\1# reworded", text), encoding="utf-8")
 

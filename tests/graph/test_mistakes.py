@@ -411,7 +411,7 @@ def test_a_batch_larger_than_the_training_split(finished, capfd):
 
 
 def shortened(path):
-    path.write_bytes(path.read_bytes()[:-1])
+    path.write_bytes(path.read_bytes()[:-10])
 
 
 def changed(path):
@@ -456,7 +456,7 @@ def test_an_edited_card_is_not_believed(finished, capfd):
     card = finished.results / plan.nodes[node.parents["model"]].card
     card.write_text(card.read_text(encoding="utf-8").replace('"lr": 0.1', '"lr": 0.2'), encoding="utf-8")
     status, said = made(plan, node, finished.results, capfd)
-    assert status == 1 and "card.json was edited: its spec and parents do not give its id" in said
+    assert status == 1 and f"{card} was edited" in said
 
 
 def test_a_foreign_node_is_not_believed(finished, capfd):
@@ -548,6 +548,8 @@ def test_snakemake_with_a_damaged_parent(finished):
     model = finished.results / node_of(finished.plan(), "transfer", "digits-5to9.nat-to-nat.all").artifact
     shortened(model)
     finished.set("davchev.attacks.WB-FGSM.eps", 0.125)
-    said = refused(finished, "--keep-going")
+    done = finished.snakemake("--keep-going", check=False)  # what does not need it is made
+    said = done.stdout
+    assert done.returncode not in (0, None) and "Traceback" not in said
     assert f"{model.relative_to(finished.root)} has" in said and "bytes, but was written with" in said
     assert "`robust-transfer audit --repair`" in said

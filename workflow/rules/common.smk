@@ -6,6 +6,7 @@ SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
 
 from robust_transfer.errors import UserError
+from robust_transfer.plan import config as configs
 from robust_transfer.plan import freeze, jobs, presence
 from robust_transfer.plan.canonical import canonical_json
 from robust_transfer.plan.graph import KINDS
@@ -36,6 +37,43 @@ def the_plan(config):
         return plan
     except UserError as error:
         end_with(error)
+
+
+def check_config_file(path):
+    """Find what is wrong with the file itself, line and column, before Snakemake reads it in its own way."""
+    try:
+        if not configs.read_yaml(Path(path)):
+            raise UserError(
+                f"{path} is empty; a `scale` and `studies` are wanted; restore it with `git checkout {path}`"
+            )
+    except UserError as error:
+        end_with(error)
+
+
+def check_targets(targets):
+    """Targets on the command line that name a node, table or figure must be in the plan."""
+    known = {f"results/{n.folder}" for n in PLAN.nodes.values()} | {
+        f"results/{p.stem}" for p in PLAN.products.values()
+    }
+    for target in map(str, targets or ()):
+        parts = Path(target).parts
+        node = parts[0] == "results" and len(parts) == 4 and parts[1] in KINDS
+        product = (
+            parts[0] == "results"
+            and len(parts) == 4
+            and parts[1] in ("tables", "figures")
+        )
+        name = (
+            str(Path(*parts[:3]))
+            if node
+            else str(Path(target).with_suffix("")) if product else None
+        )
+        if name and name not in known:
+            products = ", ".join(p.stem for p in PLAN.products.values())
+            has = (
+                f"which has: {products}" if product else "`snakemake -n` shows what is"
+            )
+            end_with(f"{name} is not in the plan, {has}")
 
 
 def check_data(jobs):

@@ -220,7 +220,9 @@ class Server:
             os.environ.update(request["environment"])
             status = _command()(request["arguments"])
         except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else 1
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)
         except BaseException:
             import traceback
 
