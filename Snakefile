@@ -18,7 +18,7 @@ if not started_by_snakemake():
 
 PLAN = the_plan(config)
 if not workflow.remote_exec:
-    check_targets(workflow.dag_settings.targets)
+    check_targets(sys.argv[1:])
 
 
 wildcard_constraints:

@@ -50,14 +50,14 @@ def check_config_file(path):
         end_with(error)
 
 
-def check_targets(targets):
-    """Targets on the command line that name a node, table or figure must be in the plan."""
+def check_targets(words):
+    """Words of the command line that name a node, table or figure must be in the plan."""
     known = {f"results/{n.folder}" for n in PLAN.nodes.values()} | {
         f"results/{p.stem}" for p in PLAN.products.values()
     }
-    for target in map(str, targets or ()):
+    for target in (word for word in words if word.startswith("results/")):
         parts = Path(target).parts
-        node = parts[0] == "results" and len(parts) == 4 and parts[1] in KINDS
+        node = len(parts) == 4 and parts[1] in KINDS
         product = (
             parts[0] == "results"
             and len(parts) == 4
