@@ -36,8 +36,9 @@ def node_folders(results: Path) -> list[Path]:
 
 
 def product_cards(results: Path) -> list[Path]:
-    """The cards of all tables and figures on disk."""
-    return sorted(card for kind in ("tables", "figures") for card in (results / kind).glob("*/*.json"))
+    """The cards of all tables and figures of which anything is on disk."""
+    made = (path for kind in ("tables", "figures") for path in (results / kind).glob("*/*.*") if path.name[0] != ".")
+    return sorted({path.with_suffix(".json") for path in made})
 
 
 def damages(results: Path) -> Iterator[Finding]:

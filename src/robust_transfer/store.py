@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_transfer.errors import UserError
+from robust_transfer.plan.canonical import digest
 from robust_transfer.plan.graph import KINDS, node_id
 
 CARD = "card.json"
@@ -64,6 +65,11 @@ def write_json(path: Path, content: Any) -> None:
         )
 
 
+def write_card(path: Path, card: dict[str, Any]) -> None:
+    """Write a card with its seal, the digest of all else it says, by which a later edit shows."""
+    write_json(path, card | {"seal": digest(card)})
+
+
 def sha256_of(path: Path) -> str:
     """sha256 (64 hex digits) of a file's bytes."""
     with open(path, "rb") as file:
@@ -89,6 +95,8 @@ def read_card(path: Path) -> dict[str, Any]:
         card = None
     if not isinstance(card, dict) or not isinstance(card.get("outputs"), dict):
         raise UserError(f"{path} is damaged: it is no card; {REMEDY}")
+    if card.get("seal") != digest({key: value for key, value in card.items() if key != "seal"}):
+        raise UserError(f"{path} was edited: it is not what was written; {REMEDY}")
     return card
 
 

@@ -86,7 +86,7 @@ def make(stage: Stage, node: Node, plan: Plan, plan_name: str, results: Path, th
         _calm_torch(job)
         metrics = stage(job)
         outputs = {artifact.name: store.describe(temporary)}
-    store.write_json(
+    store.write_card(
         folder / store.CARD,
         {
             "id": node.id,

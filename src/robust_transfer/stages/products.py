@@ -26,7 +26,7 @@ def make(product: Product, plan: Plan, plan_name: str, results: Path) -> None:
         with store.replacing(path) as temporary:
             write(temporary)
             outputs[path.name] = store.describe(temporary)
-    store.write_json(
+    store.write_card(
         stem.with_suffix(".json"),
         {
             "kind": product.kind,
