@@ -496,25 +496,27 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(workspace, referenc
     data = place.node("prepare", "digits-0to4")
     network = place.node("pretrain", r"digits-0to4\..*\.nat")
     outcomes = place.plan.add("evaluate", "clean", {"split": "test"}, model=network, data=data)
-    place.plan_path = freeze.freeze(place.plan, tmp_path / "elsewhere")
-    del os.environ[freeze.VARIABLE]
-    refused = 0
-    for node in (data, network, outcomes):
+    complained_of = set()
+    for node, every in ((data, 1), (network, 1e-6), (network, 1000), (outcomes, 1)):
+        place.plan.origin["machine"]["checkpoint_seconds"] = every
+        place.plan_path = freeze.freeze(place.plan, tmp_path / "elsewhere")
+        del os.environ[freeze.VARIABLE]
+        shutil.rmtree(place.results / node.folder, ignore_errors=True)
         for pages in range(200):
             leave(4096 * pages)
             process = place.start(node, warm=True)
             _, errors = process.communicate(timeout=200)
             if process.returncode == 0:
                 break
-            refused += 1
             assert process.returncode == 1
-            assert re.fullmatch(
-                rf"{node.kind} {node.id}: no space is left .*; make room on that disk and start again\n", errors
-            )
+            sentence = rf"{node.kind} {node.id}: no space is left (.*); make room on that disk and start again\n"
+            match = re.fullmatch(sentence, errors)
+            assert match, errors
+            complained_of.add(match[1].rpartition("/")[2])
             assert list(disk.rglob("*.tmp")) == []
             assert not (place.results / node.card).exists()
         else:
             pytest.fail("there is always too little room")
-        if node == data:
-            assert_same(place, reference, data)
-    assert refused > 20
+    assert {"data.safetensors", "model.safetensors", "outcomes.parquet", "card.json"} <= complained_of
+    assert place.checkpoint(network).name in complained_of
+    assert_same(place, reference, data)

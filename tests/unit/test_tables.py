@@ -76,7 +76,7 @@ def study(results):
         frame.to_parquet(results / node.artifact, index=False)
         card = {"id": node.id, "kind": node.kind, "version": KINDS[node.kind].version, "spec": node.spec}
         card |= {"parents": node.parents, "outputs": {"outcomes.parquet": store.describe(results / node.artifact)}}
-        store.write_json(folder / store.CARD, card)
+        store.write_card(folder / store.CARD, card)
         published = None if row == "alpha" and column == "attack" else 100.0 - right
         cell = {"row": row, "column": column, "metric": "accuracy", "nodes": {"outcomes": node.id}}
         cells.append(cell | {"published": published})
