@@ -1,0 +1,53 @@
+"""The vocabulary of the project: data sets, networks, attacks and training recipes, each a validated value.
+
+A spec is what a node's id is made from. Its canonical form leaves out labels and every field that has its default,
+so that a field added later (a new method's switch) leaves the ids of existing nodes alone. A default is therefore part
+of a stage's meaning: whoever changes one raises that stage's version (graph.py).
+"""
+
+from robust_transfer.plan.specs.attacks import AnyAttack, Attack, Fgsm, Pgd
+from robust_transfer.plan.specs.datasets import AnyDataset, Dataset, Digits, Folder, Npz, Torchvision
+from robust_transfer.plan.specs.fields import (
+    Count,
+    Fraction,
+    NonNegative,
+    Number,
+    Positive,
+    Spec,
+    WholeNumber,
+    number,
+)
+from robust_transfer.plan.specs.networks import AnyNetwork, CifarDenseNet, CifarResNet, Network, Normalise
+from robust_transfer.plan.specs.recipes import Inputs, Last, Recipe, Schedule, Trainable, trainable_slug
+
+__all__ = [
+    "AnyAttack",
+    "AnyDataset",
+    "AnyNetwork",
+    "Attack",
+    "CifarDenseNet",
+    "CifarResNet",
+    "Count",
+    "Dataset",
+    "Digits",
+    "Fgsm",
+    "Folder",
+    "Fraction",
+    "Inputs",
+    "Last",
+    "Network",
+    "NonNegative",
+    "Normalise",
+    "Npz",
+    "Number",
+    "Pgd",
+    "Positive",
+    "Recipe",
+    "Schedule",
+    "Spec",
+    "Torchvision",
+    "Trainable",
+    "WholeNumber",
+    "number",
+    "trainable_slug",
+]

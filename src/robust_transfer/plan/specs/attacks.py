@@ -1,0 +1,91 @@
+"""Attacks: a threat model and the algorithm that works within it."""
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from robust_transfer.plan.specs.fields import Count, NonNegative, Spec, number
+
+
+class Attack(Spec):
+    """A threat model (norm and budget) and the algorithm that works within it.
+
+    eps: radius of the ball around the image, in pixels of [0, 1]; may be written 8/255.
+    labels: whose label the loss is raised for: the true one, or the model's own prediction, which guards training
+        against label leaking (Kurakin et al. 2017).
+    """
+
+    label: str = Field("", exclude=True)
+    norm: Literal["linf", "l2"] = "linf"
+    eps: NonNegative
+    labels: Literal["true", "predicted"] = "true"
+
+    @field_validator("eps")
+    @classmethod
+    def _eps_in_pixels(cls, eps: float, others: ValidationInfo) -> float:
+        if others.data.get("norm") == "linf" and eps > 1:
+            raise ValueError(f"{eps:g} is over 1; pixels go from 0 to 1, so write 8/255 and not 8")
+        return eps
+
+
+class Fgsm(Attack):
+    """One step of full length along the sign of the gradient (Goodfellow et al. 2015)."""
+
+    algorithm: Literal["fgsm"]
+
+    # The same questions can be asked of every attack.
+    steps: int = Field(1, exclude=True, ge=1, le=1)
+    restarts: int = Field(1, exclude=True, ge=1, le=1)
+    random_start: Literal[False] = Field(False, exclude=True)
+
+    @property
+    def step_size(self) -> float:
+        return self.eps
+
+    @property
+    def slug(self) -> str:
+        return f"fgsm-{self.norm}-{self.eps:.4g}"
+
+
+class Pgd(Attack):
+    """Projected gradient steps (Madry et al. 2018).
+
+    step_size: in pixels, or in parts of the budget: `eps/4`.
+    restarts: runs whose per-image worst is kept; more than one only makes sense with a random start.
+    """
+
+    algorithm: Literal["pgd"]
+    steps: Count
+    step_size: NonNegative
+    random_start: bool
+    restarts: Count = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _step_in_parts_of_eps(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("step_size"), str) and "eps" in values["step_size"]:
+            match = re.fullmatch(r"\s*eps\s*/\s*([0-9]+\.?[0-9]*)\s*", values["step_size"])
+            if not match or float(match[1]) <= 0:
+                raise ValueError(f"step_size: {values['step_size']!r} is neither a number nor like eps/4")
+            try:
+                eps = float(number(values.get("eps")))
+            except (TypeError, ValueError):
+                eps = -1.0
+            # A wrong eps is complained of under its own name alone.
+            return values | {"step_size": eps / float(match[1]) if 0 <= eps < math.inf else 0.0}
+        return values
+
+    @model_validator(mode="after")
+    def _restarts_differ(self):
+        if self.restarts > 1 and not self.random_start:
+            raise ValueError("restarts: without random_start every restart is the same; set random_start: true")
+        return self
+
+    @property
+    def slug(self) -> str:
+        return f"pgd{self.steps}-{self.norm}-{self.eps:.4g}"
+
+
+AnyAttack = Annotated[Fgsm | Pgd, Field(discriminator="algorithm")]

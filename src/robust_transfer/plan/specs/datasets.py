@@ -1,0 +1,158 @@
+"""Data sets: where images come from, which classes, which splits."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from robust_transfer.plan.specs.fields import Count, Fraction, Number, Spec, WholeNumber
+
+
+class Dataset(Spec):
+    """What every data set has. Splits are train, validation (held out of the training part) and test.
+
+    classes: the original class numbers kept, in this order, renumbered 0..n-1; all by default.
+    validation: share of the training part held out, class by class, for every choice that is made (0 = none).
+    limit: keep at most this many images a class and split, for trials; all by default.
+    seed: of the random splits.
+    """
+
+    label: str = Field("", exclude=True)
+    classes: Annotated[list[WholeNumber], Field(min_length=2)] | None = None
+    validation: Fraction = 0.1
+    limit: Count | None = None
+    seed: WholeNumber = 0
+
+    @model_validator(mode="after")
+    def _classes_differ(self):
+        if self.classes and len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: a class is named twice")
+        return self
+
+    @property
+    def base(self) -> str:
+        """The readable name of the undivided set."""
+        raise NotImplementedError
+
+    @property
+    def files(self) -> list[str]:
+        """Files and folders below data_root that must be there before it can be read."""
+        return []
+
+    @property
+    def remedy(self) -> str:
+        """What to do when they are missing; {root} stands for data_root."""
+        return ""
+
+    @property
+    def slug(self) -> str:
+        """A short readable name, a function of the spec alone."""
+        if not self.classes:
+            return self.base
+        first, last = self.classes[0], self.classes[-1]
+        run = self.classes == list(range(first, last + 1))
+        return f"{self.base}-{first}to{last}" if run else f"{self.base}-{len(self.classes)}classes"
+
+
+class Digits(Dataset):
+    """scikit-learn's 1,797 handwritten digits, 8x8, 10 classes: real data that ships with a library.
+
+    test: share held out, class by class, for the test split (the set has none of its own).
+    """
+
+    source: Literal["sklearn-digits"]
+    test: Annotated[Number, Field(gt=0, lt=1)] = 0.35
+
+    @model_validator(mode="after")
+    def _ten_classes(self):
+        if self.classes and max(self.classes) > 9:
+            raise ValueError("classes: the digits are 0 to 9")
+        return self
+
+    @property
+    def base(self) -> str:
+        return "digits"
+
+
+class Torchvision(Dataset):
+    """A data set of 32x32 images by its torchvision name, with its own test split; read from data_root."""
+
+    source: Literal["torchvision"]
+    name: Literal["CIFAR10", "CIFAR100"]
+
+    @model_validator(mode="after")
+    def _known_classes(self):
+        top = {"CIFAR10": 10, "CIFAR100": 100}[self.name]
+        if self.classes and max(self.classes) >= top:
+            raise ValueError(f"classes: {self.name} has 0 to {top - 1}")
+        return self
+
+    @property
+    def base(self) -> str:
+        return self.name.lower()
+
+    @property
+    def files(self) -> list[str]:
+        return [{"CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-python"}[self.name]]
+
+    @property
+    def remedy(self) -> str:
+        archive = {"CIFAR10": "cifar-10-python.tar.gz", "CIFAR100": "cifar-100-python.tar.gz"}[self.name]
+        return (
+            f'unpack {archive} into {{root}}, or with a connection: python -c "from torchvision.datasets import '
+            f"{self.name}; {self.name}('{{root}}', download=True)\""
+        )
+
+
+class Npz(Dataset):
+    """An .npz file under data_root: for each split SPLIT_images (uint8, NHWC) and SPLIT_labels.
+
+    In place of SPLIT_images, SPLIT_jpeg (all files joined, uint8) with SPLIT_offsets (n+1) is read as well.
+
+    train, test: the names of the two splits in the file.
+    sha256: of the file, if it is to be checked.
+    """
+
+    source: Literal["npz"]
+    file: str
+    train: str = "train"
+    test: str = "test"
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+    @property
+    def base(self) -> str:
+        return re.sub(r"[^A-Za-z0-9-]+", "-", self.file.rsplit("/", 1)[-1].removesuffix(".npz")).lower()
+
+    @property
+    def files(self) -> list[str]:
+        return [self.file]
+
+    @property
+    def remedy(self) -> str:
+        return "put the .npz file there, or mend the data set's `file`"
+
+
+class Folder(Dataset):
+    """Folders FOLDER/train/CLASS/*.png and FOLDER/test/CLASS/*.png (or .jpg) under data_root, classes in name order.
+
+    size: side in pixels; images are scaled to it by the shorter side and cropped at the centre.
+    """
+
+    source: Literal["folder"]
+    folder: str
+    size: Count
+
+    @property
+    def base(self) -> str:
+        return re.sub(r"[^A-Za-z0-9-]+", "-", self.folder.rstrip("/").rsplit("/", 1)[-1]).lower()
+
+    @property
+    def files(self) -> list[str]:
+        return [f"{self.folder}/train", f"{self.folder}/test"]
+
+    @property
+    def remedy(self) -> str:
+        return "put one folder of images a class into train and into test, or mend the data set's `folder`"
+
+
+AnyDataset = Annotated[Digits | Torchvision | Npz | Folder, Field(discriminator="source")]
