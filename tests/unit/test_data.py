@@ -12,12 +12,13 @@ import torch.nn.functional as F
 import torchvision
 from PIL import Image
 
-from robust_transfer.data import tensors
+from robust_transfer.data import batches, tensors
 from robust_transfer.data.augment import random_crop, random_flip
 from robust_transfer.data.sources import READERS
 from robust_transfer.data.splits import split
 from robust_transfer.errors import UserError
-from robust_transfer.plan.specs import Digits, Folder, Npz, Torchvision
+from robust_transfer.plan.specs import Digits, Folder, Npz, Schedule, Torchvision
+from robust_transfer.training.randomness import order, reseed
 
 TRIAL_DATA = Path(__file__).parents[3] / "shared" / "data"
 """Real images for trials; elsewhere the tests that want them are skipped."""
@@ -69,6 +70,39 @@ def test_the_split_of_the_digits_is_the_one_that_results_were_made_with():
         content = hashlib.sha256(images.tobytes() + labels.astype("<i8").tobytes())
         found[name] = (len(labels), content.hexdigest()[:16])
     assert found == SPLIT_OF_DIGITS
+
+
+def digits(appearance):
+    return read(Digits(source="sklearn-digits", appearance=appearance))["train"][0]
+
+
+def test_other_appearances_of_the_same_digits():
+    plain = digits("plain")
+    assert np.array_equal(plain, read(Digits(source="sklearn-digits"))["train"][0])
+    assert np.array_equal(digits("negative").astype(int), 255 - plain.astype(int))
+    turned = digits("quarter-turn")
+    assert np.array_equal(turned[:, 7, 0], plain[:, 0, 0]), "the upper left corner is now the lower left one"
+    assert np.array_equal(turned[:, 0, 0], plain[:, 0, 7]), "and the upper right corner the upper left one"
+    assert np.array_equal(turned[5, :, :, 0], np.rot90(plain[5, :, :, 0]))
+    coarse = digits("coarse")
+    for row, column in ((0, 2), (4, 6), (6, 0)):
+        square = plain[:, row : row + 2, column : column + 2, 0].reshape(-1, 4)
+        for pixel in coarse[:, row : row + 2, column : column + 2, 0].reshape(-1, 4).T:
+            assert np.array_equal(pixel, np.rint(square.mean(1)))
+    for images in (digits("negative"), turned, coarse):
+        assert (images.shape, images.dtype, images.flags.c_contiguous) == ((1797, 8, 8, 1), np.uint8, True)
+
+
+@pytest.mark.parametrize("appearance", ["negative", "quarter-turn", "coarse"])
+def test_another_appearance_is_another_data_set_of_the_same_images(appearance):
+    spec = Digits(source="sklearn-digits", classes=[5, 6, 7, 8, 9], appearance=appearance)
+    assert spec.slug == f"digits-5to9-{appearance}"
+    assert spec.canonical()["appearance"] == appearance
+    plain = Digits(source="sklearn-digits", classes=[5, 6, 7, 8, 9])
+    assert plain.slug == "digits-5to9"
+    assert "appearance" not in plain.canonical(), "ids of existing nodes stay"
+    labels = [split(each, read(each))["test"][1].tolist() for each in (spec, plain)]
+    assert labels[0] == labels[1]
 
 
 # ---- splits --------------------------------------------------------------------------------------------------------
@@ -158,6 +192,61 @@ def test_a_prepared_set_comes_back_from_its_file(tmp_path):
         assert (part.images.dtype, part.labels.dtype) == (torch.uint8, torch.int64)
         assert np.array_equal(part.images.permute(0, 2, 3, 1).numpy(), images)
         assert np.array_equal(part.labels.numpy(), labels)
+
+
+def test_a_part_gives_its_images_in_order_batch_by_batch():
+    images = torch.arange(7 * 3 * 4, dtype=torch.uint8).reshape(7, 3, 2, 2)
+    part = tensors.Part(images, torch.arange(7))
+    assert part.channels == 3
+    found = list(part.plain(3))
+    assert [len(labels) for _, labels in found] == [3, 3, 1]
+    assert torch.equal(torch.cat([pixels for pixels, _ in found]), images / 255)
+    assert torch.cat([labels for _, labels in found]).tolist() == list(range(7))
+
+
+# ---- batches -------------------------------------------------------------------------------------------------------
+
+SMALL = tensors.Part(torch.arange(11 * 36).reshape(11, 1, 6, 6).remainder(251).to(torch.uint8), torch.arange(11) % 2)
+SCHEDULE = Schedule(epochs=2, batch_size=4, lr=0.1, crop_padding=1, flip=True, seed=3)
+
+
+def first(count, places, begin=0, schedule=SCHEDULE):
+    stream = batches.stream(SMALL, places, schedule, begin)
+    return [next(stream) for _ in range(count)]
+
+
+def test_batches_show_the_chosen_images_in_each_epochs_order():
+    places = torch.tensor([0, 1, 2, 4, 5, 7, 8, 9, 10])
+    for iteration, (images, labels) in enumerate(first(5, places)):
+        epoch, position = divmod(iteration, 2)
+        chosen = places[order(3, epoch, 9)][4 * position : 4 * position + 4]
+        reseed(3, "iteration", iteration)
+        assert torch.equal(images, random_flip(random_crop(SMALL.images[chosen] / 255, 1)))
+        assert torch.equal(labels, SMALL.labels[chosen])
+
+
+def test_batches_go_on_in_the_middle_of_an_epoch():
+    whole, rest = first(6, torch.arange(11)), first(3, torch.arange(11), begin=3)
+    for (images, labels), (others, their_labels) in zip(whole[3:], rest, strict=True):
+        assert torch.equal(images, others)
+        assert torch.equal(labels, their_labels)
+
+
+def test_one_pass_shows_every_image_once():
+    plain = SCHEDULE.model_copy(update={"crop_padding": 0, "flip": False})
+    found = list(batches.one_pass(SMALL, torch.arange(2, 11), plain))
+    assert [len(images) for images in found] == [4, 4, 1]
+    assert torch.equal(torch.cat(found), SMALL.images[2:] / 255)
+
+
+def test_a_share_is_drawn_of_each_class():
+    labels = torch.tensor([0] * 10 + [1] * 4 + [2])
+    places = batches.share_of(labels, 0.5, seed=1)
+    assert np.bincount(labels[places]).tolist() == [5, 2, 1]
+    assert places.tolist() == sorted(set(places.tolist()))
+    assert torch.equal(places, batches.share_of(labels, 0.5, seed=1))
+    assert not torch.equal(places, batches.share_of(labels, 0.5, seed=2))
+    assert torch.equal(batches.share_of(labels, 1, seed=1), torch.arange(15))
 
 
 # ---- npz -----------------------------------------------------------------------------------------------------------

@@ -5,14 +5,18 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
 from safetensors import safe_open
 from torch import nn
 
+from robust_transfer.attacks.ready import attack_ready
 from robust_transfer.data.tensors import Data, Part
 from robust_transfer.models import files
-from robust_transfer.models.classifier import freeze_but, predict, to_pixels
+from robust_transfer.models.classifier import freeze_but, predict, reset_last, reset_parameters, to_pixels
+from robust_transfer.models.heads import MlpHead
 from robust_transfer.models.resnet import BasicBlock
-from robust_transfer.plan.specs import CifarDenseNet, CifarResNet, Last, Pgd, Recipe
+from robust_transfer.plan.specs import CifarDenseNet, CifarResNet, Last, Normalise, Pgd, Recipe, WideResNet
 from robust_transfer.training.loop import train
 from robust_transfer.training.signals import StopRequest
 
@@ -21,6 +25,8 @@ DENSENET121 = CifarDenseNet(family="cifar-densenet", layers_per_block=[6, 12, 24
 SMALL = {
     "resnet": CifarResNet(family="cifar-resnet", depth_per_stage=[2, 1, 2], width=4),
     "densenet": CifarDenseNet(family="cifar-densenet", layers_per_block=[1, 2, 1], growth=4),
+    "wide": WideResNet(family="wide-resnet", depth=16, widen=1, width=4),
+    "wide pad": WideResNet(family="wide-resnet", depth=14, widen=1, width=4, shortcut="pad", normalise="per-image"),
 }
 
 
@@ -107,11 +113,142 @@ def test_the_network_normalises_pixels_itself():
     torch.testing.assert_close(normalising(images), raw((images - 0.5) / 0.5))
 
 
+def test_each_channel_can_have_its_own_mean_and_deviation():
+    spec = SMALL["resnet"].model_copy(update={"normalise": Normalise(mean=[0.1, 0.2, 0.3], std=[0.5, 0.25, 2.0])})
+    raw = SMALL["resnet"].model_copy(update={"normalise": Normalise(mean=0.0, std=1.0)})
+    images = torch.rand(2, 3, 8, 8)
+    by_hand = torch.stack(
+        [(images[:, 0] - 0.1) / 0.5, (images[:, 1] - 0.2) / 0.25, (images[:, 2] - 0.3) / 2.0],
+        dim=1,
+    )
+    network = built(spec).eval()
+    torch.testing.assert_close(network(images), built(raw).eval()(by_hand))
+    assert network.double()(images.double()).dtype == torch.double, "the numbers go where the network goes"
+    assert list(network.state_dict()) == list(built(raw).state_dict())
+
+
+def test_numbers_for_other_channels_than_the_images_have_are_refused():
+    with pytest.raises(ValueError, match=r"normalise\.std has 2 numbers, but the images have 3 channels"):
+        built(SMALL["resnet"].model_copy(update={"normalise": Normalise(std=[0.1, 0.2])}))
+
+
+@pytest.mark.parametrize(
+    ("values", "canonical"),
+    [
+        ({}, {}),
+        ({"mean": 0.5, "std": "1/2"}, {}),
+        ({"mean": "1/4"}, {"mean": 0.25}),
+        ({"mean": [0.5], "std": ["1/4", 1]}, {"mean": [0.5], "std": [0.25, 1.0]}),
+    ],
+)
+def test_what_normalises_comes_back_from_its_canonical_form(values, canonical):
+    spec = Normalise.model_validate(values)
+    assert spec.canonical() == canonical
+    assert Normalise.model_validate(canonical) == spec
+
+
+@pytest.mark.parametrize("values", [{"std": [0.5, 0]}, {"mean": []}, {"mean": [0.5, "x"]}, {"std": 0}, "per_image"])
+def test_what_cannot_normalise_is_refused(values):
+    with pytest.raises(ValidationError):
+        CifarResNet.model_validate(SMALL["resnet"].canonical() | {"normalise": values})
+
+
+# ---- one forward pass, observed ------------------------------------------------------------------------------------
+
+
 def test_logits_are_the_head_of_the_features():
     network = built(SMALL["densenet"]).eval()
     images = torch.rand(2, 3, 8, 8)
     assert network.features(images).shape == (2, network.width)
     assert torch.equal(network(images), network.head(network.features(images)))
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_an_observed_pass_is_the_usual_one(family):
+    network = built(SMALL[family]).eval()
+    images = torch.rand(2, 3, 8, 8)
+    outputs = []
+    for stage in network.stages:
+        stage.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    logits = network(images)
+    seen = network.observe(images)
+    assert len(seen.stages) == SMALL[family].stages
+    assert all(torch.equal(stage, output) for stage, output in zip(seen.stages, outputs[:3], strict=True))
+    assert torch.equal(seen.features, network.features(images))
+    assert torch.equal(seen.logits, logits)
+    assert seen.unit_input is None
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_an_observed_pass_shows_what_goes_into_a_unit(family):
+    network = built(SMALL[family]).eval()
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(network.observe(images, unit=1).unit_input, network.features(images))
+    for number, unit in enumerate(network.units(), start=1):
+        seen = network.observe(images, unit=number)
+        tail = [network.tail, lambda x: x.mean((2, 3))]
+        chain = [*network.blocks(), *tail, network.head]
+        rest = chain[chain.index(unit) :]
+        x = seen.unit_input
+        for module in rest:
+            x = module(x)
+        torch.testing.assert_close(x, seen.logits)
+    assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+def test_dropout_takes_whole_channels_after_each_stage_and_only_in_training(monkeypatch):
+    network = built(SMALL["resnet"]).train()
+    network.dropout = 0.5
+    dropped = []
+
+    def dropping(x, p):
+        kept = F.dropout(torch.ones(x.shape[:2]), p)[..., None, None]
+        dropped.append((x, x * kept, p))
+        return dropped[-1][1]
+
+    monkeypatch.setattr(F, "dropout2d", dropping)
+    images = torch.rand(16, 3, 8, 8)
+    inputs = []
+    for following in [*network.stages[1:], network.tail]:
+        following.register_forward_pre_hook(lambda _module, x: inputs.append(x[0]))
+    seen = network.observe(images)
+    assert [p for _, _, p in dropped] == [0.5] * 3
+    for stage, after, (before, expected, _) in zip(seen.stages, inputs, dropped, strict=True):
+        assert torch.equal(stage, before), "what is observed is not dropped yet"
+        assert torch.equal(after, expected)
+        assert (expected == 0).all((2, 3)).any()
+    torch.testing.assert_close(seen.features, dropped[-1][1].mean((2, 3)))
+    dropped.clear()
+    network(images)
+    assert len(dropped) == 3
+    dropped.clear()
+    network.eval()(images)
+    network.observe(images)
+    assert not dropped
+
+
+def test_dropout_is_nowhere_in_a_copy_for_attacks():
+    network = built(SMALL["resnet"]).train()
+    network.dropout = 0.5
+    images = torch.rand(4, 3, 8, 8)
+    ready = attack_ready(network, images)
+    assert ready.folded
+    assert "dropout" not in ready.network.code
+    torch.testing.assert_close(ready(images), network.eval()(images), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("normalise", [0.5, [0.2, 0.5, 0.7], "per-image"], ids=str)
+@pytest.mark.parametrize("family", SMALL)
+def test_every_network_has_a_folded_copy_for_attacks(family, normalise):
+    form = normalise if normalise == "per-image" else Normalise(mean=normalise, std=normalise)
+    network = built(SMALL[family].model_copy(update={"normalise": form})).train()
+    network(torch.rand(16, 3, 8, 8))  # statistics that are not the initial ones
+    images = torch.rand(5, 3, 8, 8)
+    ready = attack_ready(network, images)
+    assert ready.folded
+    torch.testing.assert_close(ready(images), network.eval()(images), rtol=1e-3, atol=1e-4)
+    reset_parameters(network)
+    torch.testing.assert_close(ready.refresh(network)(images), network(images), rtol=1e-3, atol=1e-4)
 
 
 # ---- initialisation ------------------------------------------------------------------------------------------------
@@ -148,6 +285,120 @@ def test_a_new_head_has_the_default_initialisation():
     assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in before.items())
 
 
+def test_a_head_as_the_code_of_cartl_has_it_is_uniform_from_zero_to_one():
+    network = built(RESNET56)
+    network.renew_head(1000, weights="uniform01")
+    for tensor in (network.head.weight, network.head.bias):
+        assert tensor.requires_grad
+        assert 0 <= tensor.min() < 0.01
+        assert 0.99 < tensor.max() < 1
+        assert tensor.mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_head_with_hidden_layers_is_what_shafahi_et_al_put_on_the_features():
+    network = built(SMALL["resnet"])
+    network.renew_head(7, hidden=[32, 24], batch_norm=True, dropout=0.25)
+    assert [type(layer).__name__ for layer in network.head] == (
+        ["Linear", "BatchNorm1d", "ReLU", "Dropout"] * 2 + ["Linear"]
+    )
+    linear = [(layer.in_features, layer.out_features) for layer in network.head if isinstance(layer, nn.Linear)]
+    assert linear == [(16, 32), (32, 24), (24, 7)]
+    assert [layer.p for layer in network.head if isinstance(layer, nn.Dropout)] == [0.25, 0.25]
+    assert network(torch.rand(4, 3, 8, 8)).shape == (4, 7)
+    assert network.trained_parts("head") == [network.head]
+    network.renew_head(7, hidden=[32])
+    assert [type(layer).__name__ for layer in network.head] == ["Linear", "ReLU", "Linear"]
+    network.renew_head(7, hidden=[32], weights="uniform01")
+    assert all((p >= 0).all() for p in network.head.parameters())
+    network.renew_head(7)
+    assert type(network.head) is nn.Linear
+
+
+@pytest.mark.parametrize("wrong", [{"batch_norm": True}, {"dropout": 0.5}])
+def test_what_belongs_to_hidden_layers_is_refused_without_any(wrong):
+    with pytest.raises(ValueError, match="belong to hidden layers"):
+        built(SMALL["resnet"]).renew_head(7, **wrong)
+
+
+# ---- starting anew -------------------------------------------------------------------------------------------------
+
+
+def disturbed(family):
+    """A network in which nothing is as it was built."""
+    network = built(SMALL[family])
+    for tensor in network.state_dict().values():
+        tensor.fill_(7)
+    return network
+
+
+def values_of(network, name):
+    return network.state_dict()[name]
+
+
+RESETS = {
+    "head": ("head", 1),
+    "last unit": (Last(last=1, of="units"), 1),
+    "last 2 units": (Last(last=2, of="units"), 2),
+    "last 3 units": (Last(last=3, of="units"), 3),
+    "last block": (Last(last=1, of="blocks"), None),
+    "last 2 stages": (Last(last=2, of="stages"), None),
+    "all": ("all", None),
+}
+
+
+@pytest.mark.parametrize("last", RESETS)
+@pytest.mark.parametrize("family", SMALL)
+def test_the_last_parts_start_anew_as_the_family_does_and_no_other_bit_moves(family, last):
+    part, units = RESETS[last]
+    network, fresh = disturbed(family), built(SMALL[family])
+    parts = network.trained_parts(part)
+    assert units is None or parts == network.units()[:units][::-1]
+    owners = {f"{name}." if name else "" for name, module in network.named_modules() if module in parts}
+    torch.manual_seed(5)
+    reset_last(network, part)
+    for name, tensor in network.state_dict().items():
+        if not name.startswith(tuple(owners)):
+            assert (tensor == 7).all(), name
+        elif tensor.ndim < 2 and (family.startswith("wide") or not name.startswith("head.")):
+            assert torch.equal(tensor, values_of(fresh, name)), f"{name}: biases and batch norms begin as numbers"
+        else:
+            ratio = tensor.std().item() / values_of(fresh, name).std().item()
+            assert 0.6 < ratio < 1.6, f"{name}: another draw from the same distribution"
+            assert not torch.equal(tensor, values_of(fresh, name))
+
+
+def test_the_whole_network_starts_anew_with_the_draws_that_built_it():
+    """Layer by layer from one seed: each weight is drawn as the family does, after PyTorch's default."""
+    network = disturbed("wide")
+    torch.manual_seed(3)
+    reset_last(network, "all")
+    torch.manual_seed(3)
+    stem = nn.Conv2d(3, 4, 3, bias=False)
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out")
+    assert torch.equal(network.stem.weight, stem.weight)
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_re_initialisation_is_every_layers_own_default(family):
+    network = disturbed(family)
+    torch.manual_seed(3)
+    reset_parameters(network)
+    torch.manual_seed(3)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            default = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size, bias=False)
+            bound = 1 / math.sqrt(layer.weight[0].numel())  # kaiming_uniform with a = sqrt(5)
+            assert layer.weight.abs().max() <= bound
+        elif isinstance(layer, nn.Linear):
+            default = nn.Linear(layer.in_features, layer.out_features)
+        elif isinstance(layer, nn.BatchNorm2d):
+            default = nn.BatchNorm2d(layer.num_features)
+        else:
+            continue
+        for (name, tensor), expected in zip(layer.state_dict().items(), default.state_dict().values(), strict=True):
+            assert torch.equal(tensor, expected), name
+
+
 # ---- parts ---------------------------------------------------------------------------------------------------------
 
 PARTS = {
@@ -156,6 +407,7 @@ PARTS = {
     "last two stages": (Last(last=2, of="stages"), ("stages.1.", "stages.2.", "tail.", "head.")),
     "all stages": (Last(last=3, of="stages"), ("stages.", "tail.", "head.")),
     "last block": (Last(last=1, of="blocks"), ("stages.2.{last}.", "tail.", "head.")),
+    "last unit": (Last(last=1, of="units"), ("head.",)),
     "all": ("all", ("",)),
 }
 
@@ -184,7 +436,15 @@ def test_blocks_are_counted_from_the_end_across_stages():
     assert frozen == {"stem.0.weight", "stem.1.weight", "stem.1.bias", "stages.0.0", "stages.0.1"}
 
 
-@pytest.mark.parametrize(("last", "of"), [(4, "stages"), (6, "blocks")])
+def test_units_are_the_head_the_tail_if_it_has_weights_and_the_blocks_from_the_last():
+    for family, has_tail in {"resnet": False, "densenet": True, "wide": True, "wide pad": True}.items():
+        network = built(SMALL[family])
+        expected = [network.head, *[network.tail] * has_tail, *network.blocks()[::-1]]
+        assert network.units() == expected
+        assert len(expected) == SMALL[family].units
+
+
+@pytest.mark.parametrize(("last", "of"), [(4, "stages"), (6, "blocks"), (7, "units")])
 def test_more_parts_than_there_are_is_refused(last, of):
     with pytest.raises(ValueError, match=f"the last {last} {of} are wanted, but the network has {last - 1}"):
         built(SMALL["resnet"]).trained_parts(Last(last=last, of=of))
@@ -260,6 +520,22 @@ def test_pixels():
     assert torch.equal(to_pixels(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0, 0.2, 1]))
     already = torch.tensor([0.25])
     assert to_pixels(already) is already
+
+
+def test_a_head_with_hidden_layers_comes_back_from_its_file(tmp_path):
+    spec, path = SMALL["resnet"], tmp_path / "model.safetensors"
+    network = built(spec, classes=7)
+    network.renew_head(7, hidden=[32, 24], batch_norm=True, dropout=0.25)
+    images = torch.rand(8, 3, 8, 8)
+    network(images)
+    files.save(path, network, spec, 3, 7)
+    loaded, *_ = files.load(path)
+    assert isinstance(loaded.head, MlpHead)
+    assert [repr(layer) for layer in loaded.head] == [repr(layer) for layer in network.head]
+    assert torch.equal(loaded(images), network.eval()(images))
+    again = tmp_path / "again.safetensors"
+    files.save(again, loaded, spec, 3, 7)
+    assert again.read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("family", SMALL)

@@ -16,8 +16,10 @@ from robust_transfer.plan.graph import KINDS, Plan
 from robust_transfer.plan.published import published_table
 from robust_transfer.stages import products
 from robust_transfer.studies import make_plan
+from robust_transfer.tables import metrics
 from robust_transfer.tables.layout import markdown, wide
-from robust_transfer.tables.tidy import COLUMNS, accuracy, proportion, tidy
+from robust_transfer.tables.metrics import METRICS, accuracy, attack_success_rate, mean_of, proportion
+from robust_transfer.tables.tidy import COLUMNS, tidy
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -52,16 +54,70 @@ def outcomes(labels, predictions):
     return pd.DataFrame(columns | {"confidence": [0.5] * len(labels)})
 
 
-def test_accuracy_is_the_share_of_right_predictions_in_per_cent():
-    found = accuracy(outcomes([0, 1, 2, 2, 1], [0, 2, 2, 2, 0]))
+def written(path, labels, predictions):
+    outcomes(labels, predictions).to_parquet(path, index=False)
+    return path
+
+
+def test_accuracy_is_the_share_of_right_predictions_in_per_cent(tmp_path):
+    found = accuracy(written(tmp_path / "outcomes", [0, 1, 2, 2, 1], [0, 2, 2, 2, 0]))
     assert found == proportion(3, 5)
     assert (found.value, found.n) == (60.0, 5)
+
+
+def test_attack_success_rate_counts_what_was_right_before(tmp_path):
+    labels = [0, 0, 0, 0, 1, 1]
+    clean = written(tmp_path / "clean", labels, [0, 0, 0, 1, 1, 0])  # four are right
+    adversarial = written(tmp_path / "adversarial", labels, [0, 1, 1, 0, 1, 0])  # of these, two are wrong now
+    found = attack_success_rate(clean, adversarial)
+    assert found == proportion(2, 4)
+    assert (found.value, found.n) == (50.0, 4)
+
+
+def test_no_right_prediction_has_no_attack_success_rate(tmp_path):
+    path = written(tmp_path / "outcomes", [0, 0], [1, 1])
+    found = attack_success_rate(path, path)
+    assert math.isnan(found.value)
+    assert found.n == 0
+
+
+def test_outcomes_of_different_images_are_not_compared(tmp_path):
+    one, other = written(tmp_path / "one", [0, 1], [0, 1]), written(tmp_path / "other", [1, 0], [0, 1])
+    with pytest.raises(ValueError, match="different images"):
+        attack_success_rate(one, other)
+
+
+def test_the_mean_of_estimates_and_its_interval():
+    found = mean_of([metrics.Estimate(10.0, 7.0, 13.0, 100), metrics.Estimate(30.0, 26.0, 34.0, 50)])
+    assert found == metrics.Estimate(20.0, 20 - 2.5, 20 + 2.5, 150)  # half of sqrt(3^2 + 4^2)
+
+
+def test_the_mean_attack_success_rate_pairs_its_roles(tmp_path):
+    clean = written(tmp_path / "clean", [0, 0, 0, 0], [0, 0, 0, 0])
+    hit = {half: written(tmp_path / f"hit{half}", [0] * 4, [1] * half + [0] * (4 - half)) for half in (1, 3)}
+    found = METRICS["mean_attack_success_rate"](clean0=clean, adversarial0=hit[1], clean1=clean, adversarial1=hit[3])
+    assert found.value == 50.0
+    assert METRICS["mean_accuracy"](outcomes0=clean, outcomes1=hit[3]).value == 62.5
+
+
+def test_distances_from_the_source(tmp_path):
+    path = tmp_path / "distances.json"
+    path.write_text(json.dumps({"weight_distance": 3.5, "feature_distance": 2.0, "feature_distance_sd": 0.5, "n": 25}))
+    found = METRICS["feature_distance"](path)
+    assert (found.value, found.n) == (2.0, 25)
+    assert found.high - found.value == pytest.approx(1.96 * 0.5 / 5, abs=1e-4)
+    weights = METRICS["weight_distance"](path)
+    assert weights.value == 3.5
+    assert math.isnan(weights.low)
 
 
 # ---- a table of four cells -----------------------------------------------------------------------------------------
 
 RIGHT = {("zeta", "clean"): 9, ("zeta", "attack"): 2, ("alpha", "clean"): 8, ("alpha", "attack"): 0}
 """Of ten images; neither rows nor columns are in alphabetical order."""
+
+
+SHOWN = {"title": "A title", "measured": "Measured here", "published": "Printed there", "corner": "Net"}
 
 
 def study(results):
@@ -80,8 +136,7 @@ def study(results):
         published = None if row == "alpha" and column == "attack" else 100.0 - right
         cell = {"row": row, "column": column, "metric": "accuracy", "nodes": {"outcomes": node.id}}
         cells.append(cell | {"published": published})
-    shown = {"title": "A title", "measured": "Measured here", "published": "Printed there", "corner": "Net"}
-    plan.add_product("table", "a_study", "table7", shown | {"cells": cells})
+    plan.add_product("table", "a_study", "table7", SHOWN | {"cells": cells})
     blocks = {"panels": [{"title": "", "row_blocks": [["zeta"], ["alpha"]]}], "column_blocks": [["clean"], ["attack"]]}
     plan.add_product(
         "figure",
@@ -122,7 +177,7 @@ def test_no_published_number_at_all_is_still_a_number_column(tmp_path):
     frame = tidy("a_study", "table7", without, lambda node: path)
     assert frame.published.dtype == "float64"
     assert frame.published.isna().all()
-    assert "(" not in markdown(frame, "T", "Net", "M", "P").split("Each cell")[0]
+    assert "(" not in markdown(frame, SHOWN)
 
 
 def test_rows_and_columns_stand_as_given(tmp_path):
@@ -133,7 +188,7 @@ def test_rows_and_columns_stand_as_given(tmp_path):
 
 
 def test_markdown_shows_measured_and_published(tmp_path):
-    text = markdown(frame_of(tmp_path)[0], "A title", "Net", "Measured here", "Printed there")
+    text = markdown(frame_of(tmp_path)[0], SHOWN)
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     assert text.startswith("# A title\n")
     assert lines[0] == ["Net", "clean", "attack"]
@@ -147,9 +202,23 @@ def test_the_interval_named_below_a_table_is_the_farthest_that_any_reaches(tmp_p
     frame = frame_of(tmp_path)[0]
     reach = max(*(frame.value - frame.ci_low), *(frame.ci_high - frame.value))
     assert reach == pytest.approx(31.0, abs=0.05)
-    assert "±31.0 " in markdown(frame, "T", "Net", "M", "P")
+    assert "±31.0 " in markdown(frame, SHOWN)
     only = frame[frame.value == 0]
-    assert "±27.8 " in markdown(only, "T", "Net", "M", "P")
+    assert "±27.8 " in markdown(only, SHOWN)
+
+
+def test_decimals_words_and_numbers_of_any_size(tmp_path):
+    frame = frame_of(tmp_path)[0]
+    texts = {"Kind": {"zeta": "a plain one", "alpha": "another"}}
+    text = markdown(frame, SHOWN | {"decimals": 2, "texts": texts})
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    assert lines[0] == ["Net", "Kind", "clean", "attack"]
+    assert lines[2] == ["zeta", "a plain one", "90.00 (91.00)", "20.00 (98.00)"]
+    small = frame.assign(value=[0.0001, 250.0, math.nan, 1.0], published=math.nan, ci_low=math.nan, ci_high=math.nan)
+    text = markdown(small, SHOWN | {"general": True, "published": None})
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    assert lines[2:] == [["zeta", "0.0001", "250"], ["alpha", "-", "1"]]
+    assert "95 %" not in text and "Published" not in text
 
 
 def made(results):

@@ -10,12 +10,17 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import nn
 
+from robust_transfer.attacks.ready import attack_ready
 from robust_transfer.data.augment import random_crop, random_flip
+from robust_transfer.data.batches import share_of
 from robust_transfer.data.tensors import Data, Part
 from robust_transfer.errors import UserError
 from robust_transfer.models import files
+from robust_transfer.objectives import objective
+from robust_transfer.objectives.objective import Objective
 from robust_transfer.plan.specs import CifarResNet, Fgsm, Last, Pgd, Recipe, Schedule
 from robust_transfer.training import checkpoint, loop
+from robust_transfer.training.averaging import Average
 from robust_transfer.training.loop import train, validate
 from robust_transfer.training.randomness import derived, order, reseed
 from robust_transfer.training.schedule import learning_rate
@@ -140,9 +145,12 @@ def test_an_epochs_order_is_a_permutation_of_its_own():
 def test_batches_follow_the_epochs_order_and_are_augmented_by_the_iterations_seed(monkeypatch, tmp_path):
     of = recipe(crop_padding=1, flip=True, epochs=2, seed=4)
     seen = []
-    monkeypatch.setattr(
-        loop, "_loss", lambda net, images, labels, *_: seen.append((images, labels)) or net(images).sum() * 0
-    )
+
+    def noting(self, images, labels):
+        seen.append((images, labels))
+        return self.network(images).sum() * 0
+
+    monkeypatch.setattr(Objective, "__call__", noting)
     run(of, tmp_path / "state")
     assert len(seen) == 2 * PER_EPOCH
     for iteration, (images, labels) in enumerate(seen):
@@ -169,6 +177,10 @@ class Line(nn.Module):
         return torch.stack([first, torch.zeros_like(first)], 1)
 
 
+def loss_of(net, images, labels, of):
+    return Objective(net, of, [], None)(images, labels)
+
+
 @pytest.mark.parametrize("clean_weight", [0.0, 0.25, 0.5, 1.0])
 def test_the_loss_is_the_weighted_sum_of_clean_and_adversarial(clean_weight):
     # Class 0 has probability s(2x); FGSM of 0.1 takes 0.5 to 0.4 and 0.3 to 0.2 (class 0), and 0.6 to 0.7 (class 1).
@@ -181,9 +193,9 @@ def test_the_loss_is_the_weighted_sum_of_clean_and_adversarial(clean_weight):
 
     clean, adversarial = cross_entropy(0.5, 0.3, 0.6), cross_entropy(0.4, 0.2, 0.7)
     of = recipe(attack=Fgsm(algorithm="fgsm", eps=0.1), clean_weight=clean_weight)
-    found = loop._loss(Line(2.0), images, labels, of, [])
+    found = loss_of(Line(2.0), images, labels, of)
     assert found.item() == pytest.approx(clean_weight * clean + (1 - clean_weight) * adversarial, rel=1e-6)
-    assert loop._loss(Line(2.0), images, labels, recipe(), []).item() == pytest.approx(clean, rel=1e-6)
+    assert loss_of(Line(2.0), images, labels, recipe()).item() == pytest.approx(clean, rel=1e-6)
 
 
 def test_adversarial_examples_are_made_in_evaluation_mode_and_move_no_statistics(monkeypatch):
@@ -200,11 +212,11 @@ def test_adversarial_examples_are_made_in_evaluation_mode_and_move_no_statistics
         made["moved"] = not same(before, model.state_dict())
         return made["examples"]
 
-    perturb = loop.perturb
-    monkeypatch.setattr(loop, "perturb", noting)
-    reference = copy.deepcopy(net).eval()
+    perturb = objective.perturb
+    monkeypatch.setattr(objective, "perturb", noting)
+    reference = attack_ready(net)
     torch.manual_seed(1)
-    loss = loop._loss(net, images, labels, recipe(PGD, clean_weight=0.0), [])
+    loss = loss_of(net, images, labels, recipe(PGD, clean_weight=0.0))
     assert made["training"] is False
     assert made["moved"] is False
     torch.manual_seed(1)
@@ -263,8 +275,108 @@ def test_the_best_epoch_is_kept_and_among_equals_the_later(monkeypatch, tmp_path
     assert selecting(monkeypatch, tmp_path, values) == [epoch]
 
 
-def test_or_simply_the_last(monkeypatch, tmp_path):
-    assert selecting(monkeypatch, tmp_path, [30.0, 20.0, 10.0], select="last") == [3]
+def test_or_simply_the_last_and_only_that_is_measured(monkeypatch, tmp_path):
+    measured = []
+
+    def scripted(net, *_):
+        measured.append(copy.deepcopy(net.state_dict()))
+        return {"clean": 0.0, "selected_by": 0.0}
+
+    monkeypatch.setattr(loop, "validate", scripted)
+    state, history = run(recipe(epochs=3), tmp_path / "state")
+    assert ["clean" in entry for entry in history] == [False, False, True]
+    assert len(measured) == 1
+    assert same(measured[0], state)
+
+
+def test_a_length_in_iterations_may_end_within_an_epoch(tmp_path):
+    seven = recipe(epochs=None, iterations=PER_EPOCH * 2 + 1, decay="steps", milestones=[4])
+    state, history = run(seven, tmp_path / "state")
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    assert [learning_rate(seven.schedule, i, PER_EPOCH) for i in range(7)] == pytest.approx([0.1] * 4 + [0.01] * 3)
+    longer = run(recipe(epochs=None, iterations=PER_EPOCH * 3, decay="steps", milestones=[4]), tmp_path / "other")
+    assert longer[1][:2] == history[:2], "the same batches in the same order"
+    assert not same(longer[0], state)
+
+
+# ---- a share of the images -----------------------------------------------------------------------------------------
+
+
+def test_a_share_is_balanced_seeded_and_all_that_is_seen(monkeypatch, tmp_path):
+    labels = torch.tensor([0] * 10 + [1] * 20 + [2] * 3)
+    places = share_of(labels, 0.33, seed=1)
+    assert [(labels[places] == c).sum().item() for c in range(3)] == [3, 7, 1]
+    assert torch.equal(places, share_of(labels, 0.33, seed=1))
+    assert not torch.equal(places, share_of(labels, 0.33, seed=2))
+    assert torch.equal(share_of(labels, 1.0, seed=1), torch.arange(33))
+
+    seen = []
+    original = Objective.__call__
+    monkeypatch.setattr(Objective, "__call__", lambda self, x, y: seen.append(x) or original(self, x, y))
+    of = Recipe(inputs={"share": 0.5}, schedule={"epochs": 3, "batch_size": 4, "lr": 0.1})
+    run(of, tmp_path / "state")
+    kept = {tensor.numpy().tobytes() for tensor in DATA.train.images[share_of(DATA.train.labels, 0.5, 0)] / 255}
+    assert {image.numpy().tobytes() for batch in seen for image in batch} <= kept
+    assert len(seen) == 3 * (len(kept) // 4)
+
+
+# ---- weight averaging ----------------------------------------------------------------------------------------------
+
+
+def averaging(every=2, dropout=False, **parts):
+    schedule = {"iterations": 9, "batch_size": BATCH, "lr": 0.1, "momentum": 0.5}
+    return Recipe(averaging={"every": every, "dropout": dropout}, schedule=schedule, **parts)
+
+
+def test_the_average_is_the_mean_of_the_weights_after_every_few_iterations(monkeypatch, tmp_path):
+    taken = []
+    take = Average.take
+    monkeypatch.setattr(
+        Average, "take", lambda self, net: taken.append(copy.deepcopy(net.state_dict())) or take(self, net)
+    )
+    state, _ = run(averaging(), tmp_path / "state")
+    assert len(taken) == 4
+    for iterations, snapshot in zip((2, 4, 6, 8), taken, strict=True):
+        plain = Recipe(schedule={"iterations": iterations, "batch_size": BATCH, "lr": 0.1, "momentum": 0.5})
+        assert same(run(plain, tmp_path / f"plain{iterations}")[0], snapshot)
+    for name, parameter in network().named_parameters():
+        mean = torch.stack([snapshot[name] for snapshot in taken]).mean(0)
+        torch.testing.assert_close(state[name], mean, msg=name)
+        assert parameter.shape == mean.shape
+
+
+def test_batch_norm_gets_the_plain_mean_over_one_augmented_pass(tmp_path):
+    state, _ = run(averaging(), tmp_path / "state")
+    net = network()
+    net.load_state_dict(state)
+    means, variances = [], []
+    for images in DATA.train.images.split(BATCH):  # the last batch, which training leaves out, too
+        x = net.stem[0](net.normalise(images / 255))
+        means.append(x.mean((0, 2, 3)))
+        variances.append(x.var((0, 2, 3)))
+    torch.testing.assert_close(state["stem.1.running_mean"], torch.stack(means).mean(0))
+    torch.testing.assert_close(state["stem.1.running_var"], torch.stack(variances).mean(0))
+
+
+def test_dropout_in_the_statistics_pass_is_a_switch(tmp_path):
+    off, _ = run(averaging(dropout=False), tmp_path / "off")
+    on, _ = run(averaging(dropout=True), tmp_path / "on")
+    assert same(off, on), "there is no dropout at all"
+    off, _ = run(with_dropout(False), tmp_path / "off2")
+    on, _ = run(with_dropout(True), tmp_path / "on2")
+    assert not torch.equal(off["stages.1.0.bn1.running_mean"], on["stages.1.0.bn1.running_mean"])
+    assert torch.equal(off["stem.1.running_mean"], on["stem.1.running_mean"]), "before the first dropout"
+    assert torch.equal(off["head.weight"], on["head.weight"])
+
+
+def with_dropout(in_pass):
+    return averaging(dropout=in_pass).model_copy(update={"dropout": 0.3})
+
+
+def test_a_training_that_ends_before_its_first_average_is_refused(tmp_path):
+    short = Recipe(averaging={"every": 9}, schedule={"epochs": 2, "batch_size": BATCH, "lr": 0.1})
+    with pytest.raises(UserError, match=r"before the first average; lower averaging\.every"):
+        run(short, tmp_path / "state")
 
 
 def test_without_a_validation_split_the_last_is_kept_and_nothing_measured(tmp_path):
@@ -282,10 +394,10 @@ def test_validation_weighs_accuracies_as_the_loss_is_weighed():
     pixels = torch.tensor([0.9, 0.55, 0.55, 0.3]).view(4, 1, 1, 1)
     labels = torch.tensor([0, 0, 0, 0])
     of = recipe(attack=Fgsm(algorithm="fgsm", eps=0.1), clean_weight=0.25, select="best_validation")
-    found = validate(Sign(5.0), Part(pixels, labels), of.inputs, of.schedule)
+    found = validate(Sign(5.0), Part(pixels, labels), of)
     assert found == {"clean": 75.0, "adversarial": 25.0, "selected_by": 0.25 * 75 + 0.75 * 25}
     natural = recipe(select="best_validation")
-    assert validate(Sign(5.0), Part(pixels, labels), natural.inputs, natural.schedule) == {
+    assert validate(Sign(5.0), Part(pixels, labels), natural) == {
         "clean": 75,
         "selected_by": 75,
     }
@@ -297,8 +409,8 @@ def test_validation_weighs_accuracies_as_the_loss_is_weighed():
 @pytest.mark.parametrize(("iteration", "epoch"), [(1, 1), (3, 1), (5, 2), (12, 4)])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(monkeypatch, tmp_path, iteration, epoch, value):
-    loss, count = loop._loss, iter(range(1, 100))
-    monkeypatch.setattr(loop, "_loss", lambda *a: loss(*a) + (value if next(count) == iteration else 0.0))
+    loss, count = Objective.__call__, iter(range(1, 100))
+    monkeypatch.setattr(Objective, "__call__", lambda *a: loss(*a) + (value if next(count) == iteration else 0.0))
     with pytest.raises(
         UserError, match=rf"the loss is {value} at iteration {iteration} \(epoch {epoch}\).*lower the learning"
     ):
@@ -320,21 +432,19 @@ def test_a_divergence_that_only_the_validation_meets_is_noticed(monkeypatch, tmp
 
     monkeypatch.setattr(loop, "validate", broken)
     with pytest.raises(UserError, match=r"step 1 of the attack at iteration 3 \(epoch 1\); the training has diverged"):
-        run(recipe(PGD), tmp_path / "state")
+        run(recipe(PGD, select="best_validation"), tmp_path / "state")
 
 
 def test_a_diverged_state_is_never_saved(monkeypatch, tmp_path):
-    loss = loop._loss
-    monkeypatch.setattr(loop, "_loss", lambda *a: loss(*a) * math.nan)
+    loss = Objective.__call__
+    monkeypatch.setattr(Objective, "__call__", lambda *a: loss(*a) * math.nan)
     with pytest.raises(UserError, match="at iteration 1 "):
         run(recipe(), tmp_path / "state", every=0)
     assert not (tmp_path / "state").exists()
 
 
 def test_fewer_images_than_a_batch_are_refused(tmp_path):
-    with pytest.raises(
-        UserError, match="the training split has 26 images, fewer than one batch of 27; lower batch_size"
-    ):
+    with pytest.raises(UserError, match="26 training images take part, fewer than one batch of 27; lower batch_size"):
         run(recipe(batch_size=27), tmp_path / "state")
 
 
@@ -347,6 +457,11 @@ RECIPES = {
     "adversarial": recipe(PGD),
     "adversarial, selected": recipe(PGD, crop_padding=1, flip=True, select="best_validation"),
     "last stage": recipe(PGD, trainable=Last(last=1, of="stages"), select="best_validation"),
+    "averaged, with dropout": Recipe(
+        averaging={"every": 2},
+        dropout=0.3,
+        schedule={"iterations": 12, "batch_size": BATCH, "lr": 0.1, "crop_padding": 1, "flip": True},
+    ),
 }
 TOTAL = 4 * PER_EPOCH
 
@@ -459,7 +574,7 @@ def test_momentum_is_restored(uninterrupted, tmp_path, monkeypatch):
     # And it counts: without it the run ends elsewhere.
     restore = checkpoint.restore
 
-    def forgetting(path, name, net, _optimiser):
+    def forgetting(path, name, net, _optimiser, _average):
         return restore(path, name, net, sgd(net.parameters(), 0.1))
 
     monkeypatch.setattr(checkpoint, "restore", forgetting)

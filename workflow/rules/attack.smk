@@ -1,4 +1,4 @@
-# Adversarial examples, cached as tensors, and each image's outcome under each model.
+# Adversarial examples, cached as tensors; each image's outcome under each model; distances between models.
 
 
 rule craft:
@@ -41,3 +41,24 @@ rule evaluate:
         "evaluate {wildcards.node}"
     shell:
         "exec python -m robust_transfer.stages evaluate {wildcards.node} --threads {threads} --log {log}"
+
+
+rule measure:
+    input:
+        ancient(parents_of),
+    output:
+        artifact="results/measure/{node}/distances.json",
+        card="results/measure/{node}/card.json",
+    log:
+        "results/logs/measure/{node}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: machine("threads")
+    resources:
+        gpu=machine("gpus"),
+        mem_mb=machine("memory_mb"),
+        runtime=60,
+    message:
+        "measure {wildcards.node}"
+    shell:
+        "exec python -m robust_transfer.stages measure {wildcards.node} --threads {threads} --log {log}"

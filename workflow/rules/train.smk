@@ -42,3 +42,24 @@ rule transfer:
         "transfer {wildcards.node}"
     shell:
         "exec python -m robust_transfer.stages transfer {wildcards.node} --threads {threads} --log {log}"
+
+
+rule choose:
+    input:
+        ancient(parents_of),
+    output:
+        artifact="results/choose/{node}/model.safetensors",
+        card="results/choose/{node}/card.json",
+    log:
+        "results/logs/choose/{node}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: machine("threads")
+    resources:
+        gpu=machine("gpus"),
+        mem_mb=machine("memory_mb"),
+        runtime=60,
+    message:
+        "choose {wildcards.node}"
+    shell:
+        "exec python -m robust_transfer.stages choose {wildcards.node} --threads {threads} --log {log}"

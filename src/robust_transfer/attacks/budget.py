@@ -46,6 +46,10 @@ def quantise(adversarial: Tensor, clean: Tensor, threat: Threat) -> Tensor:
     if not adversarial.isfinite().all():
         raise BudgetError("an adversarial image holds values that are not finite")
     rounded = (adversarial.clamp(0, 1) * ONE).round().to(torch.int32)
+    if _is_normalised(threat):
+        low, high = _interval(clean, threat)
+        _refuse_beyond(rounded, low, high, threat, slack=1)
+        return rounded.clamp(low, high).to(torch.uint16)
     centre = _centre(clean)
     offset = rounded - centre
     # At most half a unit a pixel, and another half where eps is no whole number of units.
@@ -69,6 +73,9 @@ def check_budget(adversarial: Tensor, clean: Tensor, threat: Threat) -> None:
     _same_shape(adversarial, clean)
     for first in range(0, len(clean), CHUNK):
         part = slice(first, first + CHUNK)
+        if _is_normalised(threat):
+            _refuse_beyond(adversarial[part].to(torch.int32), *_interval(clean[part], threat), threat, first)
+            continue
         offset = adversarial[part].to(torch.int32) - _centre(clean[part])
         _refuse_outside(_size(offset, threat), threat, first)
 
@@ -80,6 +87,41 @@ def to_float(images: Tensor) -> Tensor:
         raise TypeError(f"uint16 or uint8 images are wanted, not {images.dtype}")
     # The divisor is a tensor because on CUDA a number would become a multiplication by its rounded reciprocal.
     return images.to(torch.float32) / torch.full((1,), whole, device=images.device)
+
+
+def _is_normalised(threat: Threat) -> bool:
+    return getattr(threat, "space", "pixels") == "normalised"
+
+
+def _interval(clean: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
+    """The lowest and highest allowed units (int32) of each pixel, where eps and a clip are in normalised units.
+
+    A clip moves pixels that lie beyond it by more than eps; what leaves [0, 1] is cut, as no image can hold it.
+    """
+
+    def a_channel(value: float | list[float]) -> Tensor:
+        return torch.as_tensor(value, dtype=torch.float64, device=clean.device).reshape(-1, 1, 1)
+
+    mean, std = a_channel(threat.mean), a_channel(threat.std)
+    centre = _centre(clean).double()
+    low, high = centre - threat.eps * std * ONE, centre + threat.eps * std * ONE
+    if threat.clip:
+        bounds = (mean - threat.clip * std) * ONE, (mean + threat.clip * std) * ONE
+        low, high = (torch.minimum(torch.maximum(x, bounds[0]), bounds[1]) for x in (low, high))
+    low = (low.clamp(0, ONE) - 1e-6).ceil().to(torch.int32)
+    high = (high.clamp(0, ONE) + 1e-6).floor().to(torch.int32)
+    return low, torch.maximum(low, high)  # a clip between two units leaves no unit in between
+
+
+def _refuse_beyond(units: Tensor, low: Tensor, high: Tensor, threat: Threat, first: int = 0, slack: int = 0) -> None:
+    """Raise for the first of the images, numbered from `first` on, with a pixel out of its interval by over slack."""
+    excess = torch.maximum(low - units, units - high).flatten(1)
+    if (outside := excess.amax(1) > slack).any():
+        worst = int(outside.nonzero()[0])
+        raise BudgetError(
+            f"image {first + worst} lies outside its {threat.norm} budget of eps {threat.eps:.6g} in normalised units: "
+            f"a pixel is {int(excess[worst].max())} units of 1/65535 too far"
+        )
 
 
 def _centre(clean: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from robust_transfer.attacks.advertorch_compat import (
     LinfPGDAttack,
 )
 from robust_transfer.attacks.budget import BudgetError, Threat, check_budget, quantise, to_float
+from robust_transfer.attacks.feature import FeaturesOf, perturb_features
 from robust_transfer.attacks.ready import attack_ready, frozen
 
 LOSS_SCALE = 2.0**30
@@ -123,13 +124,18 @@ def craft(
         made[:begin] = done
     if begin == len(images):
         return made
-    ready = attack_ready(model, sample=to_float(images[:batch_size].to(device)))
+    on_features = attack.algorithm == "feature"
+    ready = attack_ready(FeaturesOf(model) if on_features else model, sample=to_float(images[:batch_size].to(device)))
     for first in range(begin, len(images), batch_size):
         batch = slice(first, first + batch_size)
         clean = images[batch].to(device)
         truth = None if labels is None else labels[batch].to(device)
         try:
-            adversarial = perturb(ready, to_float(clean), truth, attack, generator_seed=batch_seed(seed, first))
+            own = {"generator_seed": batch_seed(seed, first)}
+            if on_features:
+                adversarial = perturb_features(ready, to_float(clean), attack, **own)
+            else:
+                adversarial = perturb(ready, to_float(clean), truth, attack, **own)
         except FloatingPointError as error:
             raise FloatingPointError(f"images {first} to {first + len(clean) - 1}: {error}") from None
         made[batch] = quantise(adversarial, clean, attack).cpu()

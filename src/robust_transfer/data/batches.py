@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from robust_transfer.data.augment import random_crop, random_flip
+from robust_transfer.data.encoded import EncodedPart
 from robust_transfer.data.tensors import Part
+from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import to_pixels
 from robust_transfer.plan.specs import Schedule
 from robust_transfer.training.randomness import derived, order, reseed
@@ -24,21 +26,31 @@ def share_of(labels: Tensor, share: float, seed: int) -> Tensor:
     return torch.cat(kept).sort().values
 
 
-def stream(part: Part, places: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple[Tensor, Tensor]]:
+def stream(part: Part | EncodedPart, places: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches from iteration `begin` on, without end: images (N x C x H x W float32 pixels) and labels (N int64).
 
     places: the images of the split that take part. Every epoch has an order of its own; its last incomplete batch is
     left out. When a batch is asked for, torch's global generators are set to the iteration's own seed, and augmentation
-    draws from them; the attack that may follow goes on from there.
+    draws from them; the attack that may follow goes on from there. Image files draw from seeds of their own instead,
+    because threads decode them a few batches ahead.
+
+    Raises:
+        UserError: where the schedule asks for what the split cannot give.
     """
-    per_epoch = len(places) // schedule.batch_size
-    epoch, position = divmod(begin, per_epoch)
-    while True:
-        ordered = places[order(schedule.seed, epoch, len(places))]
-        for first in range(position * schedule.batch_size, per_epoch * schedule.batch_size, schedule.batch_size):
-            reseed(schedule.seed, "iteration", epoch * per_epoch + first // schedule.batch_size)
-            yield augmented(part, ordered[first : first + schedule.batch_size], schedule)
-        epoch, position = epoch + 1, 0
+    if isinstance(part, EncodedPart):
+        _must_crop_by_nature(schedule)
+        return _decoded(part, places, schedule, begin)
+    return _augmented(part, places, schedule, begin)
+
+
+def one_pass(part: Part | EncodedPart, places: Tensor, schedule: Schedule) -> Iterator[Tensor]:
+    """Every image once, augmented, in the order of the split, the last batch too: N x C x H x W float32 pixels."""
+    if isinstance(part, EncodedPart):
+        wanted = ((place, derived(schedule.seed, "pass", place)) for place in places.tolist())
+        yield from part.cropped(wanted, schedule.batch_size, schedule.flip)
+        return
+    for chosen in places.split(schedule.batch_size):
+        yield augmented(part, chosen, schedule)[0]
 
 
 def augmented(part: Part, chosen: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
@@ -50,3 +62,40 @@ def augmented(part: Part, chosen: Tensor, schedule: Schedule) -> tuple[Tensor, T
     if schedule.flip:
         images = random_flip(images)
     return images, part.labels[chosen]
+
+
+def _in_order(places: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple[int, Tensor]]:
+    """Of each batch from iteration `begin` on, the iteration and which images it has."""
+    per_epoch = len(places) // schedule.batch_size
+    epoch, position = divmod(begin, per_epoch)
+    while True:
+        ordered = places[order(schedule.seed, epoch, len(places))]
+        for first in range(position * schedule.batch_size, per_epoch * schedule.batch_size, schedule.batch_size):
+            yield epoch * per_epoch + first // schedule.batch_size, ordered[first : first + schedule.batch_size]
+        epoch, position = epoch + 1, 0
+
+
+def _augmented(part: Part, places: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple[Tensor, Tensor]]:
+    for iteration, chosen in _in_order(places, schedule, begin):
+        reseed(schedule.seed, "iteration", iteration)
+        yield augmented(part, chosen, schedule)
+
+
+def _decoded(part: EncodedPart, places: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple[Tensor, Tensor]]:
+    wanted = (
+        (place, derived(schedule.seed, f"crop/{iteration}", place))
+        for iteration, chosen in _in_order(places, schedule, begin)
+        for place in chosen.tolist()
+    )
+    images = part.cropped(wanted, schedule.batch_size, schedule.flip)
+    for (iteration, chosen), batch in zip(_in_order(places, schedule, begin), images, strict=False):
+        reseed(schedule.seed, "iteration", iteration)
+        yield batch, part.labels[chosen.to(part.labels.device)]
+
+
+def _must_crop_by_nature(schedule: Schedule) -> None:
+    if schedule.crop_padding:
+        raise UserError(
+            f"crop_padding: {schedule.crop_padding} is for small images; the training images of this data set are "
+            "photographs, of which every batch shows random crops in any case: set crop_padding to 0"
+        )

@@ -5,7 +5,6 @@ where.
 """
 
 import hashlib
-import io
 import zlib
 from collections.abc import Callable
 from itertools import pairwise
@@ -14,6 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from robust_transfer.data.images import centre, rgb, whole
 from robust_transfer.errors import UserError
 from robust_transfer.plan.specs import Digits, Folder, Npz, Torchvision
 
@@ -27,8 +27,21 @@ def read_digits(spec: Digits, data_root: Path) -> Splits:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
-    return {"train": (images, digits.target.astype(np.int64))}
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    return {"train": (_appearing(images, spec.appearance)[..., None], digits.target.astype(np.int64))}
+
+
+def _appearing(images: np.ndarray, appearance: str) -> np.ndarray:
+    """N x H x W uint8 images as Digits.appearance says."""
+    if appearance == "negative":
+        return 255 - images
+    if appearance == "quarter-turn":
+        return np.rot90(images, axes=(1, 2)).copy()
+    if appearance == "coarse":
+        n, height, width = images.shape
+        means = images.reshape(n, height // 2, 2, width // 2, 2).mean((2, 4))
+        return np.rint(means).astype(np.uint8).repeat(2, axis=1).repeat(2, axis=2)
+    return images
 
 
 def read_torchvision(spec: Torchvision, data_root: Path) -> Splits:
@@ -94,10 +107,7 @@ def _npz_split(arrays: np.lib.npyio.NpzFile, split: str, path: Path) -> Split:
 
 
 def _decode(joined: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    from PIL import Image
-
-    files = (joined[start:end].tobytes() for start, end in pairwise(offsets))
-    return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])
+    return np.stack([np.asarray(rgb(joined[start:end].tobytes())) for start, end in pairwise(offsets)])
 
 
 def read_folder(spec: Folder, data_root: Path) -> Splits:
@@ -106,9 +116,6 @@ def read_folder(spec: Folder, data_root: Path) -> Splits:
     Raises:
         UserError: where a folder is missing or empty, train and test differ in their classes, or an image is damaged.
     """
-    from PIL import Image
-    from torchvision.transforms.v2.functional import center_crop, resize
-
     root = data_root / spec.folder
     names = {}
     for split in ("train", "test"):
@@ -128,12 +135,8 @@ def read_folder(spec: Folder, data_root: Path) -> Splits:
             if not files:
                 raise UserError(f"{root / split / name} holds no .png or .jpg file")
             for file in files:
-                try:
-                    with Image.open(file) as image:
-                        small = center_crop(resize(image.convert("RGB"), spec.size), [spec.size, spec.size])
-                except OSError:
-                    raise UserError(f"{file} is no whole image; replace it or take it away") from None
-                images.append(np.asarray(small))
+                image = whole(file.read_bytes(), file, "replace it or take it away")
+                images.append(centre(image, spec.size, spec.size))
                 labels.append(label)
         splits[split] = (np.stack(images), np.asarray(labels, np.int64))
     return splits

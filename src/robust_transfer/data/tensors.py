@@ -1,13 +1,17 @@
-"""A prepared data set: its file, and its tensors on a device."""
+"""A prepared data set: its file, and its splits on a device."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from robust_transfer.data.encoded import EncodedPart
 from robust_transfer.data.sources import Splits
+from robust_transfer.models.classifier import to_pixels
 
 SPLITS = ("train", "validation", "test")
 
@@ -22,26 +26,36 @@ class Part:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def channels(self) -> int:
+        """Colour channels of the images."""
+        return self.images.shape[1]
+
+    def plain(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images as they are, in order: N x C x H x W float32 pixels and N int64 labels."""
+        for images, labels in zip(self.images.split(batch_size), self.labels.split(batch_size), strict=True):
+            yield to_pixels(images), labels
+
 
 @dataclass(frozen=True)
 class Data:
-    """A prepared data set."""
+    """A prepared data set; the training split of large photographs is kept as files."""
 
-    train: Part
+    train: Part | EncodedPart
     validation: Part
     test: Part
 
     @property
     def channels(self) -> int:
         """Colour channels of the images."""
-        return self.train.images.shape[1]
+        return self.train.channels
 
     @property
     def classes(self) -> int:
         """How many classes there are; labels are 0..classes-1."""
         return int(self.train.labels.max()) + 1
 
-    def split(self, name: str) -> Part:
+    def split(self, name: str) -> Part | EncodedPart:
         """A split by its name."""
         return getattr(self, name)
 
@@ -57,6 +71,17 @@ def save(path: Path, splits: Splits) -> None:
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Data:
-    """Read a prepared data set onto a device."""
-    tensors = load_file(path, device=str(device))
-    return Data(*(Part(tensors[f"{name}_images"], tensors[f"{name}_labels"]) for name in SPLITS))
+    """Read a prepared data set onto a device; image files stay on the CPU, and are decoded by torch's thread count."""
+    with safe_open(path, "pt") as file:
+        names, about = set(file.keys()), file.metadata()
+
+        def part(split: str) -> Part | EncodedPart:
+            labels = file.get_tensor(f"{split}_labels").to(device)
+            if f"{split}_images" in names:
+                return Part(file.get_tensor(f"{split}_images").to(device), labels)
+            files, offsets = file.get_tensor(f"{split}_files"), file.get_tensor(f"{split}_offsets")
+            return EncodedPart(
+                files, offsets, labels, int(about["size"]), int(about["resize"]), threads=torch.get_num_threads()
+            )
+
+        return Data(*map(part, SPLITS))

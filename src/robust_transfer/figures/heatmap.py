@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+
+from robust_transfer.figures.style import canvas, in_style
 
 
 def normalise(table: pd.DataFrame) -> pd.DataFrame:
@@ -18,7 +16,8 @@ def normalise(table: pd.DataFrame) -> pd.DataFrame:
     return (table - low) / (high - low).replace(0, 1)
 
 
-def normalised_heatmap(frame: pd.DataFrame, spec: dict[str, Any]) -> Figure:
+@in_style
+def normalised_heatmap(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndarray]) -> Figure:
     """One panel after the other, each normalised by its own rows, the normalised value in each cell.
 
     frame: tidy results. spec: title, measured, panels (title, row_blocks), column_blocks.
@@ -26,13 +25,7 @@ def normalised_heatmap(frame: pd.DataFrame, spec: dict[str, Any]) -> Figure:
     columns = [column for block in spec["column_blocks"] for column in block]
     panels = spec["panels"]
     counts = [sum(map(len, panel["row_blocks"])) for panel in panels]
-    figure, axes = plt.subplots(
-        1,
-        len(panels),
-        figsize=(5.6 * len(panels), 1.7 + 0.3 * max(counts)),
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = canvas(spec, 1, len(panels), 5.6, 1.1 + 0.3 * max(counts))
     values = frame.pivot(index="row", columns="column", values="value")
     for axis, panel in zip(axes[0], panels, strict=True):
         rows = [row for block in panel["row_blocks"] for row in block]
@@ -44,7 +37,7 @@ def normalised_heatmap(frame: pd.DataFrame, spec: dict[str, Any]) -> Figure:
             cmap="viridis",
             annot=True,
             fmt=".2f",
-            annot_kws={"size": 8},
+            annot_kws={"size": 7},
             cbar=last,
             cbar_kws={"label": "column, min-max normalised"} if last else None,
             ax=axis,
@@ -60,8 +53,6 @@ def normalised_heatmap(frame: pd.DataFrame, spec: dict[str, Any]) -> Figure:
         axis.set_yticklabels([label_text(row) for row in rows], rotation=0)
         axis.xaxis.tick_top()
         axis.tick_params(length=0)
-    figure.suptitle(spec["title"], fontsize=12)
-    figure.supxlabel(spec["measured"], fontsize=6, wrap=True)
     return figure
 
 
@@ -71,6 +62,3 @@ def label_text(row: str) -> str:
     symbol, _, training = network.partition("_")
     training = training.replace("->", r"\rightarrow ")
     return rf"${symbol}_{{{training}}}$ {depth}".rstrip() if training else row
-
-
-DRAWINGS = {"normalised_heatmap": normalised_heatmap}

@@ -1,68 +1,177 @@
-"""The shape that every network here has, and the parts that transfer learning freezes or trains."""
+"""The shape that every network here has, and the parts that transfer learning freezes, trains or starts anew."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robust_transfer.models.heads import HeadWeights, new_head
 from robust_transfer.plan.specs import Trainable
+
+LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
+"""The layers that have weights, in every network here."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one forward pass showed.
+
+    stages: each stage's output, N x C x H x W, before its own dropout.
+    features: N x width. logits: N x classes.
+    unit_input: what went into the unit that was asked for.
+    """
+
+    stages: list[Tensor]
+    features: Tensor
+    logits: Tensor
+    unit_input: Tensor | None = None
 
 
 class Classifier(nn.Module):
     """Images in [0, 1] -> normalise -> stem -> stages of blocks -> tail -> features -> head -> logits.
 
+    normalise: a module without weights.
     stages: nn.ModuleList of nn.Sequential of blocks; a block is the smallest part that trains or freezes as one.
     tail: what stands between the last block and the pooled features (nothing, or a last batch norm and ReLU).
     width: length of the feature vector.
+    initialise: the family's own initialisation of one layer on top of PyTorch's default.
+    dropout: share of the channels dropped after every stage in training mode (spatial dropout, Tompson et al. 2015; in
+        Chin et al. 2020); 0 unless set.
+    averaged_units: among how many last units the residual blocks average; spectral.average_residuals sets it.
     """
 
     def __init__(
         self,
+        normalise: nn.Module,
         stem: nn.Module,
         stages: nn.ModuleList,
         tail: nn.Module,
         width: int,
         classes: int,
-        mean: float,
-        std: float,
+        initialise: Callable[[nn.Module], None],
     ):
         super().__init__()
-        self.mean, self.std = mean, std
+        self.normalise = normalise
         self.stem, self.stages, self.tail = stem, stages, tail
         self.width = width
-        self.head = nn.Linear(width, classes)
+        self.head = new_head(width, classes)
+        self.dropout = 0.0
+        self.averaged_units = 0
+        self.initialise = initialise
+        for module in self.modules():
+            initialise(module)
 
     def features(self, images: Tensor) -> Tensor:
         """N x C x H x W pixels in [0, 1] -> N x width penultimate features."""
-        x = self.stem((images - self.mean) / self.std)
+        x = self.stem(self.normalise(images))
         for stage in self.stages:
-            x = stage(x)
+            x = self._dropped(stage(x))
         return self.tail(x).mean((2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
         """N x C x H x W pixels in [0, 1] -> N x classes logits."""
         return self.head(self.features(images))
 
+    def observe(self, images: Tensor, unit: int | None = None) -> Observed:
+        """One forward pass of N x C x H x W pixels in [0, 1], and what it shows on its way.
+
+        unit: whose input is wanted as well, counted as in `units` from 1 (the features that CARTL's feature distance
+            minimisation compares, Chen et al. 2021, Eq. 10, go into unit k).
+        """
+        inputs: list[Tensor] = []
+        hook = self.units()[unit - 1].register_forward_pre_hook(lambda _, x: inputs.append(x[0])) if unit else None
+        try:
+            x = self.stem(self.normalise(images))
+            stages = []
+            for stage in self.stages:
+                stages.append(stage(x))
+                x = self._dropped(stages[-1])
+            features = self.tail(x).mean((2, 3))
+            return Observed(stages, features, self.head(features), inputs[0] if unit else None)
+        finally:
+            if hook:
+                hook.remove()
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return F.dropout2d(x, self.dropout) if self.training and self.dropout else x
+
     def blocks(self) -> list[nn.Module]:
         """All blocks, first to last."""
         return [block for stage in self.stages for block in stage]
 
-    def renew_head(self, classes: int) -> None:
-        """A new linear head with PyTorch's default initialisation (drawn from torch's global generator)."""
-        self.head = nn.Linear(self.width, classes)
+    def units(self) -> list[nn.Module]:
+        """The partition in which Shafahi et al. 2020 (figure 2) and CARTL count "the last k blocks", the deepest first.
+
+        The head, the tail where it has weights, the blocks from the last to the first. The stem is in none of them.
+        """
+        tail = [self.tail] if any(isinstance(module, LAYERS) for module in self.tail.modules()) else []
+        return [self.head, *tail, *reversed(self.blocks())]
+
+    def renew_head(
+        self,
+        classes: int,
+        hidden: Sequence[int] = (),
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+        weights: HeadWeights = "default",
+    ) -> None:
+        """A new head, linear or with hidden layers; see heads.new_head."""
+        self.head = new_head(self.width, classes, hidden, batch_norm, dropout, weights)
 
     def trained_parts(self, trainable: Trainable) -> list[nn.Module]:
-        """The modules that a recipe trains: all, the head, or the last stages or blocks with tail and head.
+        """The modules that a recipe trains: all, the head, or the last stages, blocks or units, with what follows them.
 
         Raises:
-            ValueError: where the network has fewer stages or blocks than that.
+            ValueError: where the network has fewer stages, blocks or units than that.
         """
         if trainable == "all":
             return [self]
         if trainable == "head":
             return [self.head]
+        if trainable.of == "units":
+            return self.last_units(trainable.last)
         parts = list(self.stages) if trainable.of == "stages" else self.blocks()
-        if trainable.last > len(parts):
-            raise ValueError(f"the last {trainable.last} {trainable.of} are wanted, but the network has {len(parts)}")
-        return [*parts[-trainable.last :], self.tail, self.head]
+        return [*_last(parts, trainable.last, trainable.of), self.tail, self.head]
+
+    def last_units(self, count: int) -> list[nn.Module]:
+        """The deepest `count` of the units, from first to last as the images pass them.
+
+        Raises:
+            ValueError: where the network has fewer.
+        """
+        return _last(self.units()[::-1], count, "units")
+
+
+def _last(parts: list[nn.Module], count: int, what: str) -> list[nn.Module]:
+    if count > len(parts):
+        raise ValueError(f"the last {count} {what} are wanted, but the network has {len(parts)}")
+    return parts[len(parts) - count :]
+
+
+def reset_last(network: Classifier, last: Trainable) -> None:
+    """Start the last parts anew (see trained_parts), by the family's own initialisation from torch's global generator.
+
+    Batch norms lose their statistics. The head is among the parts: where a recipe wants a head of its own, renew it
+    after this.
+    """
+    for part in network.trained_parts(last):
+        for module in part.modules():
+            if isinstance(module, LAYERS):
+                module.reset_parameters()
+                network.initialise(module)
+
+
+def reset_parameters(network: Classifier) -> None:
+    """Start every layer anew by PyTorch's default, as the code of Chin et al. 2020 does before re-training.
+
+    For convolutions and linear layers that is He et al.'s uniform one with a = sqrt(5). Drawn from torch's global
+    generator.
+    """
+    for module in network.modules():
+        if isinstance(module, LAYERS):
+            module.reset_parameters()
 
 
 def freeze_but(network: Classifier, trainable: Trainable) -> list[nn.Module]:

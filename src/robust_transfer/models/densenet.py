@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robust_transfer.models.classifier import Classifier
+from robust_transfer.models.normalise import normaliser
 from robust_transfer.plan.specs import CifarDenseNet
 
 
@@ -51,4 +52,5 @@ def cifar_densenet(spec: CifarDenseNet, channels: int, classes: int) -> Classifi
             width //= 2
         stages.append(nn.Sequential(nn.Sequential(*block)))
     tail = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU())
-    return Classifier(stem, nn.ModuleList(stages), tail, width, classes, spec.normalise.mean, spec.normalise.std)
+    normalise = normaliser(spec.normalise, channels)
+    return Classifier(normalise, stem, nn.ModuleList(stages), tail, width, classes, initialise=lambda module: None)

@@ -20,10 +20,13 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "prepare": Kind("data.safetensors"),
+    "bring": Kind("model.safetensors"),
     "pretrain": Kind("model.safetensors"),
     "transfer": Kind("model.safetensors"),
+    "choose": Kind("model.safetensors"),
     "craft": Kind("examples.safetensors"),
     "evaluate": Kind("outcomes.parquet"),
+    "measure": Kind("distances.json"),
 }
 PRODUCTS: dict[str, Kind] = {"table": Kind("csv"), "figure": Kind("png")}
 """Tables and figures have plain names; their version counts in the param that Snakemake compares."""
@@ -73,7 +76,8 @@ def node_id(kind: str, slug: str, spec: dict[str, Any], parents: dict[str, str],
 class Product:
     """A table or figure: plain name, and in `spec` everything it shows and is made from.
 
-    spec["cells"]: list of {row, column, metric, nodes: {role: id}, published}; `nodes` of all cells are its inputs.
+    spec["cells"]: list of {row, column, metric, nodes: {role: id}, published}. spec["tensors"]: for figures of images,
+    name -> {nodes: ids, ...}. The nodes of both are its inputs.
     """
 
     kind: str
@@ -93,7 +97,8 @@ class Product:
     @property
     def nodes(self) -> list[str]:
         """Ids of the nodes it reads, each once, in order."""
-        return list(dict.fromkeys(i for cell in self.spec["cells"] for i in cell["nodes"].values()))
+        shown = [i for array in self.spec.get("tensors", {}).values() for i in array["nodes"]]
+        return list(dict.fromkeys([i for cell in self.spec["cells"] for i in cell["nodes"].values()] + shown))
 
     @property
     def param(self) -> dict[str, Any]:

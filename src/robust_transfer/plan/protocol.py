@@ -14,11 +14,19 @@ Protocol = Literal["paper", "code", "corrected"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 
 SWITCHES: dict[str, str] = {
+    "D1": "renofeation: the attack's space (text: eps 0.1 in pixels; code: 0.1 in normalised units, with a clip at 2.2 "
+    "that leaves the budget; corrected: the code's size, in pixels and kept)",
+    "D2": "renofeation: the attack's loss (text: squared distance to the target vector; code: the rest of it averaged)",
+    "D3": "renofeation: learning rate (text: constant; code: cosine to zero), dropout while averaged weights get their "
+    "statistics (code: on)",
     "D12": "davchev: examples in a batch (text: 100 clean + 100 adversarial; code: 128 + 128)",
     "D13": "davchev: whose label FGSM training ascends (text: the predicted, against label leaking; code: the true)",
     "D14": "davchev: what `12` unfreezes (text: 12 layers; code: the whole last stage, 18 convolutions in ResNet-56)",
     "D15": "davchev: PGD at test (text and code: 7 steps, no random start; corrected: 20 steps, random start)",
     "D16": "batch norm statistics of the frozen part (davchev's code lets them drift)",
+    "D17": "renofeation: penalty on the head (text: beta times the squared length; code: half of it)",
+    "D18": "renofeation: where values are chosen (text and code know no split but training and test; corrected: on "
+    "validation images held out of the training part)",
 }
 
 

@@ -12,10 +12,13 @@ from pathlib import Path
 
 STAGES = {
     "prepare": "prepare",
+    "bring": "bring",
     "pretrain": "train",
     "transfer": "train",
+    "choose": "choose",
     "craft": "craft",
     "evaluate": "evaluate",
+    "measure": "measure",
 }
 PRODUCTS = {"tabulate": "table", "draw": "figure"}
 

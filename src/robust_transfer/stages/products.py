@@ -1,6 +1,7 @@
 """tabulate and draw: tables and figures from the outcomes that their cells name."""
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from robust_transfer.tables.tidy import tidy
 def make(product: Product, plan: Plan, plan_name: str, results: Path) -> None:
     """Write a table (.csv, .parquet, .md) or a figure (.png, .svg), and its card (.json)."""
 
-    def outcomes_of(node_id: str) -> Path:
+    @cache
+    def artifact_of(node_id: str) -> Path:
         node = plan.nodes[node_id]
         return store.believed(results / node.folder, KINDS[node.kind].artifact)
 
-    frame = tidy(product.study, product.name, product.spec["cells"], outcomes_of)
+    frame = tidy(product.study, product.name, product.spec["cells"], artifact_of)
     stem = results / product.stem
-    writers = _table(frame, product.spec) if product.kind == "table" else _figure(frame, product.spec)
+    writers = _table(frame, product.spec) if product.kind == "table" else _figure(frame, product.spec, artifact_of)
     outputs = {}
     for ending, write in writers.items():
         path = stem.with_suffix(ending)
@@ -43,7 +45,7 @@ def make(product: Product, plan: Plan, plan_name: str, results: Path) -> None:
 
 
 def _table(frame, spec: dict[str, Any]) -> dict[str, Any]:
-    text = markdown(frame, spec["title"], spec["corner"], spec["measured"], spec["published"])
+    text = markdown(frame, spec)
     return {
         ".csv": partial(wide(frame, spec["corner"]).to_csv, index=False, float_format="%.2f"),
         ".parquet": partial(frame.to_parquet, index=False),
@@ -51,12 +53,13 @@ def _table(frame, spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _figure(frame, spec: dict[str, Any]) -> dict[str, Any]:
+def _figure(frame, spec: dict[str, Any], artifact_of: Callable[[str], Path]) -> dict[str, Any]:
     import matplotlib
 
-    from robust_transfer.figures.heatmap import DRAWINGS
+    from robust_transfer.figures import arrays
+    from robust_transfer.figures.drawings import DRAWINGS
 
-    figure = DRAWINGS[spec["draw"]](frame, spec)
+    figure = DRAWINGS[spec["draw"]](frame, spec, arrays.read(spec.get("tensors", {}), artifact_of))
     matplotlib.rcParams["svg.hashsalt"] = "robust-transfer"  # the same figure gives the same bytes
 
     def save(path: Path, form: str) -> None:

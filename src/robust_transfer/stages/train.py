@@ -4,6 +4,7 @@ from typing import Any
 
 from robust_transfer.data import tensors
 from robust_transfer.models import files
+from robust_transfer.models.classifier import reset_parameters
 from robust_transfer.plan.specs import Recipe
 from robust_transfer.stages.job import Job
 from robust_transfer.training.loop import train
@@ -14,19 +15,28 @@ from robust_transfer.training.signals import listening
 def run(job: Job) -> dict[str, Any]:
     """Train and write the model; returns the last epoch's history entry and the best selection metric."""
     recipe = Recipe.model_validate(job.spec)
+    tuned = {}
+    if recipe.tuned:
+        chosen = files.about(job.parent("tuned"))["chosen"]
+        tuned = {name: chosen[name] for name in recipe.tuned}
+        recipe = recipe.with_values(tuned)
     data = tensors.load(job.parent("data"), job.device)
     reseed(recipe.schedule.seed, "initialisation")
     if job.has("start"):
         network, spec, channels, _ = files.load(job.parent("start"))
-        network.renew_head(data.classes)
+        if recipe.head == "new":
+            network.renew_head(data.classes)
     else:
         spec, channels = recipe.network, data.channels
         network = files.build(spec, channels, data.classes)
+        if recipe.initialisation == "pytorch":
+            reset_parameters(network)
     network.to(job.device)
+    teacher = files.load(job.parent("teacher"))[0].to(job.device) if job.has("teacher") else None
     with listening() as stop:
         every = job.machine["checkpoint_seconds"]
-        history = train(network, data, recipe, job.node.id, job.checkpoint, every, stop)
-    files.save(job.output, network, spec, channels, data.classes)
+        history = train(network, data, recipe, job.node.id, job.checkpoint, every, stop, teacher)
+    files.save(job.output, network, spec, channels, data.classes, tuned=tuned)
     metrics = dict(history[-1])
     if recipe.schedule.select == "best_validation":
         metrics["best"] = max(entry["selected_by"] for entry in history)

@@ -10,9 +10,9 @@ from typing import Any
 
 from robust_transfer.plan import config as configs
 from robust_transfer.plan.graph import Plan
-from robust_transfer.studies import davchev
+from robust_transfer.studies import davchev, renofeation
 
-STUDIES = {"davchev": davchev}
+STUDIES = {"davchev": davchev, "renofeation": renofeation}
 
 
 def make_plan(config: Mapping[str, Any], workflow: Path) -> Plan:

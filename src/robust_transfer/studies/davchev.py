@@ -111,7 +111,7 @@ def plan(settings: Settings, section: Section, plan: Plan, mistakes: list[str]) 
             inputs=inputs(training),
             schedule=seeded(schedules.transfer),
         )
-        return build.transfer(plan, sources[start], target_data, recipe)
+        return build.transfer(plan, target_data, recipe, start=sources[start])
 
     def crafted(model: Node, attack: AnyAttack) -> Node:
         return build.craft(plan, model, target_data, attack, settings.seed, section.evaluated_on)

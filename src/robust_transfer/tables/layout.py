@@ -1,5 +1,7 @@
 """The papers' layouts: one line a row, one column a metric."""
 
+from typing import Any
+
 import pandas as pd
 
 
@@ -10,26 +12,39 @@ def wide(frame: pd.DataFrame, corner: str) -> pd.DataFrame:
     return table.rename_axis(corner, axis=0).rename_axis(None, axis=1).reset_index()
 
 
-def markdown(frame: pd.DataFrame, title: str, corner: str, measured: str, published: str) -> str:
-    """The table for readers: each cell `measured (published)`, and below it where both come from."""
+def markdown(frame: pd.DataFrame, spec: dict[str, Any]) -> str:
+    """The table for readers: each cell `measured (published)`, and below it where both come from.
+
+    spec: title, corner, measured; published (the paper's table, or None); decimals (1); texts (heading -> row -> text:
+    columns of words, after the row label); general (numbers of many sizes, shown as short as they are).
+    """
+    decimals = spec.get("decimals", 1)
+
+    def number(value: float) -> str:
+        if pd.isna(value):
+            return "-"
+        return f"{value:.4g}" if spec.get("general") else f"{value:.{decimals}f}"
 
     def text(cell: pd.Series) -> str:
-        return f"{cell.value:.1f}" + ("" if pd.isna(cell.published) else f" ({cell.published:.1f})")
+        return number(cell.value) + ("" if pd.isna(cell.published) else f" ({number(cell.published)})")
 
-    shown = frame.assign(value=frame.apply(text, axis=1))
+    shown = wide(frame.assign(value=frame.apply(text, axis=1)), spec["corner"])
+    for place, (heading, words) in enumerate(spec.get("texts", {}).items(), start=1):
+        shown.insert(place, heading, [words.get(row, "") for row in shown[spec["corner"]]])
+    lines = [f"# {spec['title']}", "", shown.to_markdown(index=False, disable_numparse=True), ""]
+    if frame.published.notna().any():
+        lines += ["Each cell: measured (published)."]
     reach = max((frame.ci_high - frame.value).max(), (frame.value - frame.ci_low).max())
-    sizes = ", ".join(f"{n:,}" for n in sorted(frame.n.unique()))
-    return "\n".join(
-        [
-            f"# {title}",
-            "",
-            wide(shown, corner).to_markdown(index=False, disable_numparse=True),
-            "",
-            f"Each cell: measured (published). n = {sizes} images; 95 % intervals reach at most ±{reach:.1f} and",
-            "stand in the .parquet file, with the nodes that each number comes from.",
-            "",
-            f"- {measured}.",
-            f"- Published: {published}.",
-            "",
+    if pd.notna(reach):
+        sizes = sorted(frame[frame.ci_low.notna()].n.unique())
+        n = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+        lines += [
+            f"n = {n} images; 95 % intervals reach at most ±{reach:.1f} and stand in the .parquet file, with the nodes",
+            "that each number comes from.",
         ]
-    )
+    else:
+        lines += ["The nodes that each number comes from stand in the .parquet file."]
+    lines += ["", f"- {spec['measured']}."]
+    if spec.get("published"):
+        lines += [f"- Published: {spec['published']}."]
+    return "\n".join([*lines, ""])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from robust_transfer.store import replacing
+from robust_transfer.training.averaging import Average
 
 
 @dataclass
@@ -29,7 +30,9 @@ class Progress:
     losses: list[Tensor] = field(default_factory=list)
 
 
-def save(path: Path, run: str, progress: Progress, network: nn.Module, optimiser: Optimizer) -> None:
+def save(
+    path: Path, run: str, progress: Progress, network: nn.Module, optimiser: Optimizer, average: Average | None = None
+) -> None:
     """Write the whole state, bound to the id of the node that is being made."""
     tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"kept/{name}": tensor for name, tensor in progress.kept.items()}
@@ -37,6 +40,8 @@ def save(path: Path, run: str, progress: Progress, network: nn.Module, optimiser
         momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum/{name}"] = momentum
+    if average:
+        tensors |= {f"average/{name}": tensor for name, tensor in average.state().items()}
     if progress.losses:
         tensors["losses"] = torch.stack(progress.losses)
     about = {"iteration": progress.iteration, "best": progress.best, "history": progress.history}
@@ -49,7 +54,9 @@ def save(path: Path, run: str, progress: Progress, network: nn.Module, optimiser
         )
 
 
-def restore(path: Path, run: str, network: nn.Module, optimiser: Optimizer) -> Progress | None:
+def restore(
+    path: Path, run: str, network: nn.Module, optimiser: Optimizer, average: Average | None = None
+) -> Progress | None:
     """Put a saved state back; None where there is none, or where it is damaged or another node's."""
     try:
         with safe_open(path, "pt") as file:
@@ -65,6 +72,8 @@ def restore(path: Path, run: str, network: nn.Module, optimiser: Optimizer) -> P
         return {k.removeprefix(prefix): v.to(device) for k, v in tensors.items() if k.startswith(prefix)}
 
     network.load_state_dict(part("network/"))
+    if average:
+        average.restore(part("average/"))
     momentum = part("momentum/")
     for name, parameter in network.named_parameters():
         if name in momentum:

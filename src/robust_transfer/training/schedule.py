@@ -5,14 +5,20 @@ import math
 from robust_transfer.plan.specs import Schedule
 
 
+def iterations_of(schedule: Schedule, per_epoch: int) -> int:
+    """How many iterations a training has, given how many make an epoch."""
+    return schedule.iterations or schedule.epochs * per_epoch
+
+
 def learning_rate(schedule: Schedule, iteration: int, per_epoch: int) -> float:
     """The rate of an iteration (from 0), given iterations an epoch.
 
-    steps: lr * gamma^(milestones reached), changed between epochs; cosine: half a cosine to zero over all iterations.
+    steps: lr * gamma^(milestones reached), which count epochs or iterations, as the schedule's length does;
+    cosine: half a cosine to zero over all iterations.
     """
     if schedule.decay == "steps":
-        epoch = iteration // per_epoch
-        return schedule.lr * schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones)
+        reached = iteration // per_epoch if schedule.epochs else iteration
+        return schedule.lr * schedule.gamma ** sum(reached >= milestone for milestone in schedule.milestones)
     if schedule.decay == "cosine":
-        return schedule.lr * (1 + math.cos(math.pi * iteration / (schedule.epochs * per_epoch))) / 2
+        return schedule.lr * (1 + math.cos(math.pi * iteration / iterations_of(schedule, per_epoch))) / 2
     return schedule.lr

@@ -5,7 +5,7 @@ so that a field added later (a new method's switch) leaves the ids of existing n
 of a stage's meaning: whoever changes one raises that stage's version (graph.py).
 """
 
-from robust_transfer.plan.specs.attacks import AnyAttack, Attack, Fgsm, Pgd
+from robust_transfer.plan.specs.attacks import AnyAttack, Attack, FeatureAttack, Fgsm, Pgd, TrainingAttack
 from robust_transfer.plan.specs.datasets import AnyDataset, Dataset, Digits, Folder, Npz, Torchvision
 from robust_transfer.plan.specs.fields import (
     Count,
@@ -17,19 +17,44 @@ from robust_transfer.plan.specs.fields import (
     WholeNumber,
     number,
 )
-from robust_transfer.plan.specs.networks import AnyNetwork, CifarDenseNet, CifarResNet, Network, Normalise
-from robust_transfer.plan.specs.recipes import Inputs, Last, Recipe, Schedule, Trainable, trainable_slug
+from robust_transfer.plan.specs.networks import (
+    IMAGENET,
+    AnyNetwork,
+    AnyNormalise,
+    CifarDenseNet,
+    CifarResNet,
+    Network,
+    Normalise,
+    TorchvisionNet,
+    WideResNet,
+)
+from robust_transfer.plan.specs.recipes import (
+    TUNABLE,
+    Averaging,
+    Inputs,
+    Last,
+    Recipe,
+    Schedule,
+    Terms,
+    Trainable,
+    trainable_slug,
+)
 
 __all__ = [
+    "IMAGENET",
+    "TUNABLE",
     "AnyAttack",
     "AnyDataset",
     "AnyNetwork",
+    "AnyNormalise",
     "Attack",
+    "Averaging",
     "CifarDenseNet",
     "CifarResNet",
     "Count",
     "Dataset",
     "Digits",
+    "FeatureAttack",
     "Fgsm",
     "Folder",
     "Fraction",
@@ -45,9 +70,13 @@ __all__ = [
     "Recipe",
     "Schedule",
     "Spec",
+    "Terms",
     "Torchvision",
+    "TorchvisionNet",
     "Trainable",
+    "TrainingAttack",
     "WholeNumber",
+    "WideResNet",
     "number",
     "trainable_slug",
 ]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from robust_transfer.plan.specs.fields import Count, NonNegative, Spec, number
+from robust_transfer.plan.specs.fields import Count, NonNegative, Number, Positive, Spec, WholeNumber, number
 
 
 class Attack(Spec):
@@ -49,6 +49,21 @@ class Fgsm(Attack):
         return f"fgsm-{self.norm}-{self.eps:.4g}"
 
 
+def _step_in_parts_of_eps(values: Any) -> Any:
+    """The values with a step_size like `eps/4` as the number it means."""
+    if isinstance(values, dict) and isinstance(values.get("step_size"), str) and "eps" in values["step_size"]:
+        match = re.fullmatch(r"\s*eps\s*/\s*([0-9]+\.?[0-9]*)\s*", values["step_size"])
+        if not match or float(match[1]) <= 0:
+            raise ValueError(f"step_size: {values['step_size']!r} is neither a number nor like eps/4")
+        try:
+            eps = float(number(values.get("eps")))
+        except (TypeError, ValueError):
+            eps = -1.0
+        # A wrong eps is complained of under its own name alone.
+        return values | {"step_size": eps / float(match[1]) if 0 <= eps < math.inf else 0.0}
+    return values
+
+
 class Pgd(Attack):
     """Projected gradient steps (Madry et al. 2018).
 
@@ -65,17 +80,7 @@ class Pgd(Attack):
     @model_validator(mode="before")
     @classmethod
     def _step_in_parts_of_eps(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("step_size"), str) and "eps" in values["step_size"]:
-            match = re.fullmatch(r"\s*eps\s*/\s*([0-9]+\.?[0-9]*)\s*", values["step_size"])
-            if not match or float(match[1]) <= 0:
-                raise ValueError(f"step_size: {values['step_size']!r} is neither a number nor like eps/4")
-            try:
-                eps = float(number(values.get("eps")))
-            except (TypeError, ValueError):
-                eps = -1.0
-            # A wrong eps is complained of under its own name alone.
-            return values | {"step_size": eps / float(match[1]) if 0 <= eps < math.inf else 0.0}
-        return values
+        return _step_in_parts_of_eps(values)
 
     @model_validator(mode="after")
     def _restarts_differ(self):
@@ -88,4 +93,52 @@ class Pgd(Attack):
         return f"pgd{self.steps}-{self.norm}-{self.eps:.4g}"
 
 
-AnyAttack = Annotated[Fgsm | Pgd, Field(discriminator="algorithm")]
+class FeatureAttack(Attack):
+    """Projected gradient steps that drive one penultimate feature up and the others to zero (Rezaei & Liu 2020;
+    Chin et al. 2020, Eq. 4). Needs a feature extractor and no labels.
+
+    eps and step_size: in pixels, or, with space: normalised, in units of the network's own input after its
+        normalisation.
+    mean, std: with space: normalised, that normalisation (a number, or one a channel); the plan fills them in.
+    clip: with space: normalised, the bounds -clip and +clip that the network's input is cut to, whatever the budget.
+    neuron, value: the feature that is driven up, and how far (the target vector is `value` there, 0 elsewhere).
+    loss: distance is the squared distance to the target vector; mean_rest squares the one feature's distance and adds a
+        tenth of the mean square of the others.
+    """
+
+    algorithm: Literal["feature"]
+    steps: Count
+    step_size: NonNegative
+    random_start: bool = True
+    space: Literal["pixels", "normalised"] = "pixels"
+    mean: Number | list[Number] = 0.0
+    std: Positive | list[Positive] = 1.0
+    clip: Positive | None = None
+    neuron: WholeNumber = 0
+    value: Positive = 1000.0
+    loss: Literal["distance", "mean_rest"] = "distance"
+    restarts: int = Field(1, exclude=True, ge=1, le=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _step_in_parts_of_eps(cls, values: Any) -> Any:
+        return _step_in_parts_of_eps(values)
+
+    @model_validator(mode="after")
+    def _only_what_it_can(self):
+        if self.norm != "linf":
+            raise ValueError("norm: the feature attack knows linf only")
+        if self.labels != "true":
+            raise ValueError("labels: the feature attack looks at none; leave the key out")
+        if self.clip and self.space == "pixels":
+            raise ValueError("clip: pixels are cut to [0, 1]; a clip is for space: normalised")
+        return self
+
+    @property
+    def slug(self) -> str:
+        return f"feature{self.steps}-{self.norm}-{self.eps:.4g}{'n' * (self.space == 'normalised')}"
+
+
+AnyAttack = Annotated[Fgsm | Pgd | FeatureAttack, Field(discriminator="algorithm")]
+TrainingAttack = Annotated[Fgsm | Pgd, Field(discriminator="algorithm")]
+"""Attacks that raise a classification loss, as adversarial training does."""

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from robust_transfer.plan.specs.catalogue import CATALOGUE
 from robust_transfer.plan.specs.fields import Count, Fraction, Number, Spec, WholeNumber
 
 
@@ -58,10 +59,13 @@ class Digits(Dataset):
     """scikit-learn's 1,797 handwritten digits, 8x8, 10 classes: real data that ships with a library.
 
     test: share held out, class by class, for the test split (the set has none of its own).
+    appearance: the images as they are, in negative, turned by 90 degrees, or with each 2x2 pixels averaged (still 8x8):
+        target tasks that differ visibly from their source, from the same real data.
     """
 
     source: Literal["sklearn-digits"]
     test: Annotated[Number, Field(gt=0, lt=1)] = 0.35
+    appearance: Literal["plain", "negative", "quarter-turn", "coarse"] = "plain"
 
     @model_validator(mode="after")
     def _ten_classes(self):
@@ -72,6 +76,10 @@ class Digits(Dataset):
     @property
     def base(self) -> str:
         return "digits"
+
+    @property
+    def slug(self) -> str:
+        return super().slug + ("" if self.appearance == "plain" else f"-{self.appearance}")
 
 
 class Torchvision(Dataset):
@@ -155,4 +163,44 @@ class Folder(Dataset):
         return "put one folder of images a class into train and into test, or mend the data set's `folder`"
 
 
-AnyDataset = Annotated[Digits | Torchvision | Npz | Folder, Field(discriminator="source")]
+class Collection(Dataset):
+    """A set of large photographs in a folder below data_root, laid out as its authors distribute it (catalogue.py).
+
+    The training part is kept as the original files, and every batch shows random crops of them at `size`; validation
+    and test are scaled to `resize` by the shorter side and cropped at the centre.
+
+    size, resize: in pixels.
+    missing: share of the listed images that may be missing (0 = none), for birdsnap, whose images are links to the web
+        that have died in part.
+    """
+
+    source: Literal["collection"]
+    name: Literal[tuple(CATALOGUE)]
+    size: Count = 224
+    resize: Count = 256
+    missing: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _fits(self):
+        top = CATALOGUE[self.name].classes
+        if self.classes and max(self.classes) >= top:
+            raise ValueError(f"classes: {self.name} has 0 to {top - 1}")
+        if self.resize < self.size:
+            raise ValueError(f"resize: {self.resize} pixels are too few to crop {self.size} from; raise resize")
+        return self
+
+    @property
+    def base(self) -> str:
+        return self.name if self.size == 224 else f"{self.name}-{self.size}px"
+
+    @property
+    def files(self) -> list[str]:
+        entry = CATALOGUE[self.name]
+        return [f"{entry.folder}/{name}".removesuffix("/.") for name in entry.needs]
+
+    @property
+    def remedy(self) -> str:
+        return CATALOGUE[self.name].unpack
+
+
+AnyDataset = Annotated[Digits | Torchvision | Npz | Folder | Collection, Field(discriminator="source")]

@@ -1,0 +1,71 @@
+"""A training split that is kept as image files, and decoded when its images are asked for."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robust_transfer.data.ahead import ahead
+from robust_transfer.data.images import centre, random_crop, rgb
+from robust_transfer.models.classifier import to_pixels
+
+WINDOW = 3
+"""How many batches are decoded ahead."""
+
+
+@dataclass(frozen=True)
+class EncodedPart:
+    """A split of N image files of any size.
+
+    files: all files joined, uint8, on the CPU (memory-mapped: pages come from the disk as they are read).
+    offsets: N+1 int64; file i is files[offsets[i]:offsets[i + 1]].
+    labels: N int64, on the device to which batches go.
+    size: side of the images that are given, in pixels. resize: see `plain`.
+    threads: how many decode; no number depends on it.
+    """
+
+    files: Tensor
+    offsets: Tensor
+    labels: Tensor
+    size: int
+    resize: int
+    threads: int = 1
+
+    channels = 3
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def plain(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images without augmentation, in order: scaled to `resize` by the shorter side, cropped at the centre.
+
+        Yields N x 3 x size x size float32 pixels and N int64 labels, on the labels' device.
+        """
+        images = self._decoded(self._centre, range(len(self)), batch_size)
+        yield from zip(images, self.labels.split(batch_size), strict=True)
+
+    def cropped(self, wanted: Iterable[tuple[int, int]], batch_size: int, flip: bool) -> Iterator[Tensor]:
+        """Random crops in batches (the last may be smaller): N x 3 x size x size float32 pixels, on the labels' device.
+
+        wanted: of each image its place in the split and the seed of its draws; without end, if need be.
+        """
+        return self._decoded(lambda each: self._crop(*each, flip), wanted, batch_size)
+
+    def _decoded(self, decode: Callable[[Any], np.ndarray], wanted: Iterable[Any], batch_size: int) -> Iterator[Tensor]:
+        images = ahead(decode, wanted, self.threads, WINDOW * batch_size)
+        while batch := list(islice(images, batch_size)):
+            joined = torch.from_numpy(np.stack(batch)).to(self.labels.device)
+            yield to_pixels(joined.permute(0, 3, 1, 2).contiguous())
+
+    def _file(self, place: int) -> bytes:
+        return self.files[self.offsets[place] : self.offsets[place + 1]].numpy().tobytes()
+
+    def _centre(self, place: int) -> np.ndarray:
+        return centre(rgb(self._file(place)), self.resize, self.size)
+
+    def _crop(self, place: int, seed: int, flip: bool) -> np.ndarray:
+        return random_crop(rgb(self._file(place)), self.size, flip, seed)

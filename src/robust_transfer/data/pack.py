@@ -1,0 +1,85 @@
+"""Writing a set of photographs as one safetensors file, image by image, so that it need not fit into memory.
+
+train_files (uint8, the original files joined), train_offsets (N+1 int64), train_labels; for validation and test images
+(N x 3 x size x size uint8) and labels (int64). The header also says `size`, `resize` and the names of the `classes`.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from robust_transfer.data.ahead import ahead
+from robust_transfer.data.images import centre, whole
+from robust_transfer.data.sources import Splits
+from robust_transfer.errors import UserError
+
+REMEDY = "unpack it again"
+MEASURED = ("validation", "test")
+WINDOW = 4
+"""Images that are made ahead, for each thread."""
+
+
+def pack(path: Path, splits: Splits, classes: list[str], size: int, resize: int, threads: int) -> None:
+    """Write splits of image paths (N paths, N labels).
+
+    Every image is decoded once, also those of the training part: a damaged one should not show hours later.
+
+    Raises:
+        UserError: where an image file is damaged or cannot be read.
+    """
+    lengths = [file.stat().st_size for file in splits["train"][0]]
+    offsets = np.cumsum([0, *lengths])
+    numbers = {"train_offsets": offsets} | {f"{name}_labels": labels for name, (_, labels) in splits.items()}
+    shapes = {f"{name}_images": (len(splits[name][0]), 3, size, size) for name in MEASURED}
+    about = {"size": str(size), "resize": str(resize), "classes": json.dumps(classes, ensure_ascii=True)}
+    with open(path, "wb") as out:
+        _write_header(
+            out, {n: len(v) for n, v in numbers.items()}, shapes | {"train_files": (int(offsets[-1]),)}, about
+        )
+        for values in numbers.values():
+            out.write(values.astype("<i8").tobytes())
+        for name in MEASURED:
+            for pixels in _each(partial(_middle, resize=resize, size=size), splits[name][0], threads):
+                out.write(pixels)
+        for content, length in zip(_each(_file, splits["train"][0], threads), lengths, strict=True):
+            if len(content) != length:
+                raise UserError("the data set's files change while they are read; start again when they no longer do")
+            out.write(content)
+
+
+def _each(function: Callable[[Path], bytes], files: np.ndarray, threads: int) -> Iterator[bytes]:
+    return ahead(function, files, threads, WINDOW * threads)
+
+
+def _middle(file: Path, resize: int, size: int) -> bytes:
+    pixels = centre(whole(_content(file), file, REMEDY), resize, size)
+    return pixels.transpose(2, 0, 1).tobytes()
+
+
+def _file(file: Path) -> bytes:
+    content = _content(file)
+    whole(content, file, REMEDY)
+    return content
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}); give yourself the right to, or {REMEDY}") from None
+
+
+def _write_header(out: BinaryIO, numbers: dict[str, int], shapes: dict[str, tuple[int, ...]], about: dict[str, str]):
+    """The header of the format; int64 first, so that every tensor lies at a multiple of its items' size."""
+    header, end = {"__metadata__": about}, 0
+    for kind, width, tensors in (("I64", 8, {n: (c,) for n, c in numbers.items()}), ("U8", 1, shapes)):
+        for name, shape in tensors.items():
+            begin, end = end, end + width * int(np.prod(shape))
+            header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    out.write(len(text).to_bytes(8, "little") + text)

@@ -1,0 +1,55 @@
+"""The arrays that some figures show, from the files of nodes: images, adversarial examples, labels, predictions."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import safe_open
+
+from robust_transfer.attacks.budget import to_float
+
+
+def read(wanted: dict[str, dict[str, Any]], artifact_of: Callable[[str], Path]) -> dict[str, np.ndarray]:
+    """Name -> array, as a figure's spec wants it.
+
+    wanted: name -> {nodes: ids, read: images | labels | classes | examples | predictions, split (of images and
+        labels), count: so many, evenly spaced over the split; all unless given}. Several nodes are stacked.
+    artifact_of: node id -> its file.
+
+    Returns:
+        images and examples as (N, C, H, W) float32 in [0, 1]; labels and predictions as (N) int64; classes as their
+        names.
+    """
+    found = {}
+    for name, about in wanted.items():
+        arrays = [READERS[about["read"]](artifact_of(node), about) for node in about["nodes"]]
+        chosen = [array[evenly(len(array), about.get("count", len(array)))] for array in arrays]
+        found[name] = chosen[0] if len(chosen) == 1 else np.stack(chosen)
+    return found
+
+
+def evenly(n: int, count: int) -> np.ndarray:
+    """`count` places spread evenly over 0..n-1, all of them where there are no more."""
+    return np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int))
+
+
+def _about(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        return file.metadata()
+
+
+def _tensor(path: Path, name: str) -> Any:
+    with safe_open(path, "pt") as file:
+        return file.get_tensor(name)
+
+
+READERS: dict[str, Callable[[Path, dict[str, Any]], np.ndarray]] = {
+    "images": lambda path, about: to_float(_tensor(path, f"{about['split']}_images")).numpy(),
+    "labels": lambda path, about: _tensor(path, f"{about['split']}_labels").numpy(),
+    "classes": lambda path, about: np.array(json.loads(_about(path)["classes"])),
+    "examples": lambda path, about: to_float(_tensor(path, "examples")).numpy(),
+    "predictions": lambda path, about: pd.read_parquet(path, columns=["prediction"]).prediction.to_numpy(),
+}

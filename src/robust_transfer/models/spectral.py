@@ -1,0 +1,74 @@
+"""Non-expansive fine-tuning: CARTL's reparametrisation of the last blocks (Chen et al. 2021, section 5.2)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm
+
+from robust_transfer.models.classifier import Classifier
+
+
+class Scaled(nn.Module):
+    """A weight times a number."""
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """A tensor of any shape -> the same shape."""
+        return self.factor * weight
+
+
+def reparametrise_spectral(network: Classifier, units: int, beta: float, power_iterations: int = 1) -> None:
+    """Make the last units of a network non-expansive, in place.
+
+    Every convolution and linear layer of the last `units` units (see Classifier.units) gets the weight
+    beta * W / sigma(W) (Eq. 11), where W is a convolution's C_out x (C_in K^2) matrix and sigma its largest singular
+    value; W itself is what trains. Residual blocks among these units give the mean of shortcut and branch.
+
+    beta: the spectral norm of every such weight. power_iterations: how many estimate sigma in each forward pass in
+        training mode; the vectors begin at random, from torch's global generator, and take 15 steps at once.
+
+    Raises:
+        ValueError: where the network has fewer units, or blocks among them that cannot average.
+    """
+    average_residuals(network, units)
+    layers = [layer for unit in network.last_units(units) for layer in unit.modules()]
+    for layer in (layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)):
+        spectral_norm(layer, n_power_iterations=power_iterations)
+        # Unsafe only means unchecked: the check would take a power iteration.
+        parametrize.register_parametrization(layer, "weight", Scaled(beta), unsafe=True)
+
+
+def average_residuals(network: Classifier, units: int) -> None:
+    """Let the residual blocks among the last `units` units give the mean of shortcut and branch, not their sum.
+
+    Raises:
+        ValueError: as reparametrise_spectral.
+    """
+    blocks = set(network.blocks())
+    for unit in network.last_units(units):
+        if unit in blocks and not hasattr(unit, "averaged"):
+            raise ValueError("only the blocks of the families wide-resnet and cifar-resnet can average")
+        if unit in blocks:
+            unit.averaged = True
+            network.averaged_units = max(units, network.averaged_units)
+
+
+def joined(shortcut: Tensor, branch: Tensor, averaged: bool) -> Tensor:
+    """What a residual block gives: the sum, or the mean (Cisse et al. 2017, in Chen et al. 2021, section 5.2)."""
+    return 0.5 * shortcut + 0.5 * branch if averaged else branch + shortcut
+
+
+@torch.no_grad()
+def bake(network: nn.Module) -> None:
+    """Turn reparametrised weights into plain ones of the value that evaluation mode sees, in place.
+
+    The averaged blocks stay so; the network's file says it.
+    """
+    for module in list(network.modules()):
+        if parametrize.is_parametrized(module):
+            module.parametrizations.eval()  # or reading the weight would take a power iteration
+            for name in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, name)

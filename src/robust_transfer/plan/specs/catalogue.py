@@ -1,0 +1,156 @@
+"""The sets of large photographs that can be read as their authors distribute them: how many images, and where they lie.
+
+Counts are those of the sets' own pages; caltech-101 is counted without its background class, caltech-256 with its
+clutter class, as the study that uses them does (protocols: vaishnavi).
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A set as distributed.
+
+    classes, train, test: how many classes, training images and test images it has.
+    folder: its folder below data_root. needs: the files and folders in it that are read.
+    unpack: what to put where; {root} stands for data_root.
+    """
+
+    classes: int
+    train: int
+    test: int
+    folder: str
+    needs: tuple[str, ...]
+    unpack: str
+
+
+CATALOGUE: dict[str, Entry] = {
+    "stanford-dogs": Entry(
+        120,
+        12_000,
+        8_580,
+        "stanford-dogs",
+        ("Images", "train_list.mat", "test_list.mat"),
+        "unpack images.tar and lists.tar into {root}/stanford-dogs",
+    ),
+    "cub-200-2011": Entry(
+        200,
+        5_994,
+        5_794,
+        "CUB_200_2011",
+        ("images", "images.txt", "train_test_split.txt"),
+        "unpack CUB_200_2011.tgz into {root}",
+    ),
+    "cub-200": Entry(
+        200,
+        3_000,
+        3_033,
+        "CUB_200",
+        ("images", "lists/train.txt", "lists/test.txt"),
+        "unpack images.tgz and lists.tgz of CUB-200 (2010) into {root}/CUB_200",
+    ),
+    "stanford-40-actions": Entry(
+        40,
+        4_000,
+        5_532,
+        "stanford-40-actions",
+        ("JPEGImages", "ImageSplits/train.txt", "ImageSplits/test.txt"),
+        "unpack Stanford40_JPEGImages.zip and Stanford40_ImageSplits.zip into {root}/stanford-40-actions",
+    ),
+    "mit-indoor-67": Entry(
+        67,
+        5_360,
+        1_340,
+        "mit-indoor-67",
+        ("Images", "TrainImages.txt", "TestImages.txt"),
+        "unpack indoorCVPR_09.tar into {root}/mit-indoor-67 and put TrainImages.txt and TestImages.txt beside Images",
+    ),
+    "oxford-flowers-102": Entry(
+        102,
+        2_040,
+        6_149,
+        "flowers-102",
+        ("jpg", "imagelabels.mat", "setid.mat"),
+        "unpack 102flowers.tgz into {root}/flowers-102 and put imagelabels.mat and setid.mat beside jpg",
+    ),
+    "food-101": Entry(
+        101,
+        75_750,
+        25_250,
+        "food-101",
+        ("images", "meta/train.txt", "meta/test.txt"),
+        "unpack food-101.tar.gz into {root}",
+    ),
+    "birdsnap": Entry(
+        500,
+        47_386,
+        2_443,
+        "birdsnap",
+        ("download/images", "images.txt", "test_images.txt"),
+        "unpack birdsnap.tgz into {root} and run its get_birdsnap.py; where links have died, set the data set's "
+        "`missing` to the share that may be missing",
+    ),
+    "sun397": Entry(
+        397,
+        19_850,
+        19_850,
+        "SUN397",
+        ("a", "Training_01.txt", "Testing_01.txt"),
+        "unpack SUN397.tar.gz into {root} and Partitions.zip into {root}/SUN397",
+    ),
+    "caltech-256": Entry(
+        257,
+        15_420,
+        15_187,
+        "256_ObjectCategories",
+        (".",),
+        "unpack 256_ObjectCategories.tar into {root}",
+    ),
+    "stanford-cars": Entry(
+        196,
+        8_144,
+        8_041,
+        "stanford_cars",
+        (
+            "cars_train",
+            "cars_test",
+            "devkit/cars_meta.mat",
+            "devkit/cars_train_annos.mat",
+            "cars_test_annos_withlabels.mat",
+        ),
+        "unpack cars_train.tgz, cars_test.tgz and car_devkit.tgz into {root}/stanford_cars and put "
+        "cars_test_annos_withlabels.mat there",
+    ),
+    "fgvc-aircraft": Entry(
+        100,
+        6_667,
+        3_333,
+        "fgvc-aircraft-2013b",
+        ("data/images", "data/images_variant_trainval.txt", "data/images_variant_test.txt"),
+        "unpack fgvc-aircraft-2013b.tar.gz into {root}",
+    ),
+    "dtd": Entry(
+        47,
+        3_760,
+        1_880,
+        "dtd",
+        ("images", "labels/train1.txt", "labels/val1.txt", "labels/test1.txt"),
+        "unpack dtd-r1.0.1.tar.gz into {root}",
+    ),
+    "oxford-pets": Entry(
+        37,
+        3_680,
+        3_669,
+        "oxford-iiit-pet",
+        ("images", "annotations/trainval.txt", "annotations/test.txt"),
+        "unpack images.tar.gz and annotations.tar.gz of Oxford-IIIT Pet into {root}/oxford-iiit-pet",
+    ),
+    "caltech-101": Entry(
+        101,
+        3_030,
+        5_647,
+        "101_ObjectCategories",
+        (".",),
+        "unpack 101_ObjectCategories.tar.gz (it is in caltech-101.zip) into {root}",
+    ),
+}

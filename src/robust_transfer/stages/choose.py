@@ -1,0 +1,28 @@
+"""choose: of several models trained with different values (a grid search), the one that does best on a split."""
+
+from typing import Any
+
+from robust_transfer.data import tensors
+from robust_transfer.models import files
+from robust_transfer.models.classifier import predict
+from robust_transfer.stages.job import Job
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Write the best candidate's model, and in its file the values it was trained with; the first of equals wins.
+
+    Returns the chosen values, and every candidate's accuracy in per cent in the order of the spec.
+    """
+    part = tensors.load(job.parent("data")).split(job.spec["split"])
+    images, labels = part.images.to(job.device), part.labels.to(job.device)
+    found = []
+    for place, values in enumerate(job.spec["candidates"]):
+        network, spec, channels, classes = files.load(job.parent(f"candidate{place}"))
+        logits = predict(network.to(job.device), images)
+        right = int((logits.argmax(1) == labels).sum())
+        if not found or right > max(found):
+            # With what the candidate itself took from an earlier choice, so that one choice says all.
+            chosen = files.about(job.parent(f"candidate{place}")).get("tuned", {}) | values
+            files.save(job.output, network.cpu(), spec, channels, classes, chosen=chosen)
+        found.append(right)
+    return {"chosen": chosen, "accuracies": [100 * right / len(part) for right in found], "n": len(part)}
