@@ -108,7 +108,7 @@ def stanford_40_actions(tree):
         listed = [f"{name}_{number:03}.jpg" for name in ACTIONS for number in numbers]
         for file in listed:
             tree.image(split, file[:-8], f"JPEGImages/{file}")
-        tree.text(f"ImageSplits/{split}.txt", listed, end="\r\n")
+        tree.text(f"ImageSplits/{split}.txt", listed, end=" \r\n")
         tree.text(f"ImageSplits/applauding_{split}.txt", ["applauding_001.jpg"])
     return list(ACTIONS)
 
@@ -427,6 +427,15 @@ def test_a_list_of_another_form_is_refused_with_a_sentence(name, file, content, 
     (folder / file).write_text(content)
     with pytest.raises(UserError, match=f"{name}: the lists in .* are not the set's own"):
         read(name, tmp_path)
+
+
+def test_a_line_that_is_too_short_is_shown(tmp_path, written):
+    folder, *_ = written("fgvc-aircraft")
+    (folder / "data/images_variant_test.txt").write_text("0001 707-320\n0002\n")
+    with pytest.raises(
+        UserError, match=r"own \(images_variant_test\.txt has a line `0002` where 2 columns are wanted\)"
+    ):
+        read("fgvc-aircraft", tmp_path)
 
 
 def test_an_image_number_without_a_label_is_refused(tmp_path, written):

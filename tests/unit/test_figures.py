@@ -3,18 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.collections import LineCollection, QuadMesh
 
 from robust_transfer.figures.heatmap import label_text, normalise, normalised_heatmap
 from robust_transfer.plan.published import published_table
 from robust_transfer.studies.davchev import COLUMNS, figure_panels
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def test_each_column_goes_from_its_lowest_to_its_highest():
@@ -42,7 +35,7 @@ def drawn(values, panels, column_blocks):
     """A figure of values {(row, column): value}, given in any order."""
     cells = [{"row": row, "column": column, "value": value} for (row, column), value in values.items()]
     spec = {"title": "A title", "measured": "Measured here", "panels": panels, "column_blocks": column_blocks}
-    figure = normalised_heatmap(pd.DataFrame(cells[::-1]), spec)
+    figure = normalised_heatmap(pd.DataFrame(cells[::-1]), spec, {})
     figure.canvas.draw()
     return figure
 

@@ -6,11 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from robust_transfer.attacks.perturb import perturb
+from robust_transfer.attacks.ready import attack_ready
 from robust_transfer.models import files
-from robust_transfer.models.classifier import freeze_but
+from robust_transfer.models.classifier import freeze_but, with_held_statistics
 from robust_transfer.objectives import terms
 from robust_transfer.objectives.objective import Objective
-from robust_transfer.plan.specs import CifarResNet, Pgd, Recipe
+from robust_transfer.plan.specs import CifarResNet, Free, Last, Pgd, Recipe
 
 NETWORK = CifarResNet(family="cifar-resnet", depth_per_stage=[1, 1], width=4)
 PGD = Pgd(algorithm="pgd", eps=0.2, steps=2, step_size="eps/2", random_start=False)
@@ -23,12 +25,14 @@ def network(seed):
 
 def batch():
     torch.manual_seed(5)
-    return torch.rand(6, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2])
+    return torch.rand(6, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([7, 3, 4, 0, 9, 1])
 
 
-def objective(student, teacher=None, **recipe):
+def objective(student, teacher=None, features=None, **recipe):
     recipe = Recipe(schedule={"epochs": 1, "batch_size": 6, "lr": 0.1}, **recipe)
-    return Objective(student, recipe, freeze_but(student, recipe.trainable), teacher)
+    frozen = freeze_but(student, recipe.trainable, recipe.affine == "train")
+    held = with_held_statistics(student, frozen, recipe.frozen_statistics, recipe.trained_statistics)
+    return Objective(student, recipe, held, teacher, features)
 
 
 def cross_entropy(student, images, labels):
@@ -67,13 +71,13 @@ def test_head_penalty_counts_weights_and_biases():
 
 def test_all_terms_are_weighed_and_summed():
     student, teacher = network(1), network(2).eval()
-    images, labels = batch()
+    images, labels, places = batch()
     weights = {"feature_distillation": 0.7, "start_distance": 0.3, "head_penalty": 0.01}
     loss = objective(student, teacher, terms=weights)
     with torch.no_grad():
         for p in student.parameters():
             p.add_(0.1)  # away from the start, which was noted when the objective was made
-    found = loss(images, labels).item()
+    found = loss(images, labels, places).item()
     with torch.no_grad():
         seen, wanted = student.train().observe(images), teacher.observe(images)
         moving = sum(p.numel() for name, p in student.named_parameters() if not name.startswith("head."))
@@ -97,7 +101,7 @@ def test_the_teacher_gets_no_gradient_and_keeps_its_statistics():
 
 def test_dropout_comes_after_the_stage_whose_output_is_compared():
     student = network(1).train()
-    images, _ = batch()
+    images, _, _ = batch()
     plain = student.observe(images).stages
     student.dropout = 0.5
     torch.manual_seed(0)
@@ -109,9 +113,9 @@ def test_dropout_comes_after_the_stage_whose_output_is_compared():
 def test_either_draws_clean_or_adversarial_batches_by_its_weight():
     student = network(1)
     loss = objective(student, inputs={"attack": PGD, "mixing": "either", "clean_weight": 0.25})
-    images, labels = batch()
+    images, labels, places = batch()
     torch.manual_seed(0)
-    losses = [loss(images, labels).item() for _ in range(60)]
+    losses = [loss(images, labels, places).item() for _ in range(60)]
     clean = cross_entropy(student, images, labels).item()
     of_clean = [math.isclose(value, clean, rel_tol=1e-4) for value in losses]
     assert 6 <= sum(of_clean) <= 26  # 15 expected; 99.9 % of all draws lie within
@@ -120,11 +124,120 @@ def test_either_draws_clean_or_adversarial_batches_by_its_weight():
 
 def test_adversarial_examples_follow_the_weights():
     """The attack's copy of the network is refreshed: it must not stay with the weights it was made from."""
-    images, labels = batch()
+    images, labels, places = batch()
     student = network(1)
     loss = objective(student, inputs={"attack": PGD, "clean_weight": 0.0})
-    loss(images, labels)
+    loss(images, labels, places)
     other = network(9)
     student.load_state_dict(other.state_dict())
     fresh = objective(other, inputs={"attack": PGD, "clean_weight": 0.0})
-    assert loss(images, labels).item() == pytest.approx(fresh(images, labels).item(), rel=1e-5)
+    assert loss(images, labels, places).item() == pytest.approx(fresh(images, labels, places).item(), rel=1e-5)
+
+
+# ---- learning without forgetting, feature distance, free adversarial training ----------------------------------------
+
+
+def test_similarity_is_the_mean_norm_over_images():
+    features, source = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 0.0]])
+    assert terms.similarity(features, source, "l2").item() == (5 + 1) / 2
+    assert terms.similarity(features, source, "l1").item() == (7 + 1) / 2
+
+
+def test_learning_without_forgetting_looks_up_each_image_by_its_place():
+    student = network(1)
+    images, labels, places = batch()
+    stored = torch.randn(10, student.width)
+    near = {"similarity": {"weight": 0.3, "norm": "l1"}}
+    found = objective(student, features=stored, terms=near)(images, labels, places).item()
+    with torch.no_grad():
+        seen = student.train().observe(images)
+        distance = (seen.features - stored[[7, 3, 4, 0, 9, 1]]).abs().sum(1).mean()
+        by_hand = F.cross_entropy(seen.logits, labels) + 0.3 * distance
+    assert found == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_feature_distance_over_the_root_of_the_elements_summed_or_in_the_mean():
+    clean = torch.zeros(2, 1, 2, 2)
+    adversarial = torch.tensor([3.0, 0, 0, 4.0, 1, 1, 1, 1]).view(2, 1, 2, 2)
+    assert terms.feature_distance(clean, adversarial, "sum").item() == pytest.approx((5 + 2) / math.sqrt(4))
+    assert terms.feature_distance(clean, adversarial, "mean").item() == pytest.approx((5 + 2) / math.sqrt(4) / 2)
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_feature_distance_minimisation_compares_what_goes_into_the_last_units(units):
+    student = network(1)
+    images, labels, places = batch()
+    distance = {"feature_distance": {"weight": 0.4, "units": units}}
+    found = objective(student, inputs={"attack": PGD, "clean_weight": 0.0}, terms=distance)(images, labels, places)
+    adversarial = perturb(attack_ready(network(1)), images, labels, PGD)
+    reference = network(1).train()
+    with torch.no_grad():
+        pair = [reference.observe(x, unit=units) for x in (adversarial, images)]
+        d = pair[0].unit_input[0].numel()
+        norm = (pair[0].unit_input - pair[1].unit_input).flatten(1).norm(dim=1).sum() / math.sqrt(d)
+        by_hand = F.cross_entropy(pair[0].logits, labels) + 0.4 * norm
+    assert found.item() == pytest.approx(by_hand.item(), rel=1e-4)
+
+
+FREE = Free(algorithm="free", eps=0.1, step_size=0.04, replay=2)
+
+
+def test_the_free_perturbation_follows_the_sign_of_the_shared_backward_pass():
+    student = network(1)
+    images, labels, places = batch()
+    loss = objective(student, inputs={"attack": FREE, "clean_weight": 0.0})
+    reference = network(1).train()
+    delta = torch.zeros_like(images)
+    for _ in range(4):
+        found = loss(images, labels, places)
+        found.backward()
+        loss.after_backward()
+        delta.requires_grad_()
+        expected = F.cross_entropy(reference((images + delta).clamp(0, 1)), labels)
+        (gradient,) = torch.autograd.grad(expected, delta)
+        delta = (delta.detach() + 0.04 * gradient.sign()).clamp(-0.1, 0.1)
+        assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+        assert torch.equal(loss.state()["delta"], delta)
+    assert delta.abs().max() == pytest.approx(0.1), "three steps of 0.04 reach the budget's edge"
+
+
+def test_the_free_perturbation_stays_from_batch_to_batch_and_through_a_checkpoint():
+    student = network(1)
+    images, labels, places = batch()
+    loss = objective(student, inputs={"attack": FREE, "clean_weight": 0.0})
+    loss(images, labels, places).backward()
+    loss.after_backward()
+    again = objective(student, inputs={"attack": FREE, "clean_weight": 0.0})
+    again.restore(loss.state())
+    other = images.flip(0)
+    assert loss(other, labels, places).item() == again(other, labels, places).item()
+    fresh = objective(student, inputs={"attack": FREE, "clean_weight": 0.0})
+    assert loss(other, labels, places).item() != fresh(other, labels, places).item()
+
+
+# ---- what moves ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frozen", "trained", "moved"),
+    [("hold", "move", "trained"), ("drift", "move", "all"), ("hold", "hold", "none"), ("drift", "hold", "frozen")],
+)
+def test_which_running_statistics_move(frozen, trained, moved):
+    student = network(1)
+    of = {"trainable": Last(last=1, of="stages"), "frozen_statistics": frozen, "trained_statistics": trained}
+    before = {name: tensor.clone() for name, tensor in student.state_dict().items() if "running" in name}
+    objective(student, **of)(*batch())
+    changed = {n.split(".running")[0] for n, t in before.items() if not torch.equal(t, student.state_dict()[n])}
+    frozen_norms = {n.split(".running")[0] for n in before if n.startswith(("stem", "stages.0"))}
+    trained_norms = {n.split(".running")[0] for n in before} - frozen_norms
+    wanted = {"trained": trained_norms, "all": trained_norms | frozen_norms, "none": set(), "frozen": frozen_norms}
+    assert changed == wanted[moved]
+
+
+def test_scale_and_shift_of_batch_norms_can_be_frozen_everywhere():
+    student = network(1)
+    objective(student, affine="freeze")
+    live = {name for name, p in student.named_parameters() if p.requires_grad}
+    assert live
+    assert not any("bn" in name or name.startswith("stem.1") for name in live)
+    assert "stages.1.0.conv1.weight" in live and "head.weight" in live

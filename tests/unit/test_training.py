@@ -12,13 +12,14 @@ from torch import nn
 
 from robust_transfer.attacks.ready import attack_ready
 from robust_transfer.data.augment import random_crop, random_flip
-from robust_transfer.data.batches import share_of
+from robust_transfer.data.batches import taking_part
 from robust_transfer.data.tensors import Data, Part
 from robust_transfer.errors import UserError
 from robust_transfer.models import files
+from robust_transfer.models.classifier import Observed
 from robust_transfer.objectives import objective
 from robust_transfer.objectives.objective import Objective
-from robust_transfer.plan.specs import CifarResNet, Fgsm, Last, Pgd, Recipe, Schedule
+from robust_transfer.plan.specs import CifarResNet, Fgsm, Inputs, Last, Pgd, Recipe, Schedule
 from robust_transfer.training import checkpoint, loop
 from robust_transfer.training.averaging import Average
 from robust_transfer.training.loop import train, validate
@@ -146,7 +147,7 @@ def test_batches_follow_the_epochs_order_and_are_augmented_by_the_iterations_see
     of = recipe(crop_padding=1, flip=True, epochs=2, seed=4)
     seen = []
 
-    def noting(self, images, labels):
+    def noting(self, images, labels, _places):
         seen.append((images, labels))
         return self.network(images).sum() * 0
 
@@ -176,9 +177,12 @@ class Line(nn.Module):
         first = images.flatten(1)[:, 0] * self.weight
         return torch.stack([first, torch.zeros_like(first)], 1)
 
+    def observe(self, images, unit=None):
+        return Observed([], images, self(images))
+
 
 def loss_of(net, images, labels, of):
-    return Objective(net, of, [], None)(images, labels)
+    return Objective(net, of, [])(images, labels, torch.arange(len(labels)))
 
 
 @pytest.mark.parametrize("clean_weight", [0.0, 0.25, 0.5, 1.0])
@@ -304,18 +308,23 @@ def test_a_length_in_iterations_may_end_within_an_epoch(tmp_path):
 
 def test_a_share_is_balanced_seeded_and_all_that_is_seen(monkeypatch, tmp_path):
     labels = torch.tensor([0] * 10 + [1] * 20 + [2] * 3)
-    places = share_of(labels, 0.33, seed=1)
+    places = taking_part(labels, Inputs(share=0.33), seed=1)
     assert [(labels[places] == c).sum().item() for c in range(3)] == [3, 7, 1]
-    assert torch.equal(places, share_of(labels, 0.33, seed=1))
-    assert not torch.equal(places, share_of(labels, 0.33, seed=2))
-    assert torch.equal(share_of(labels, 1.0, seed=1), torch.arange(33))
+    assert torch.equal(places, taking_part(labels, Inputs(share=0.33), seed=1))
+    assert not torch.equal(places, taking_part(labels, Inputs(share=0.33), seed=2))
+    assert torch.equal(taking_part(labels, Inputs(), seed=1), torch.arange(33))
+    few = taking_part(labels, Inputs(per_class=4), seed=1)
+    assert [(labels[few] == c).sum().item() for c in range(3)] == [4, 4, 3]
 
     seen = []
     original = Objective.__call__
-    monkeypatch.setattr(Objective, "__call__", lambda self, x, y: seen.append(x) or original(self, x, y))
+    monkeypatch.setattr(Objective, "__call__", lambda self, x, *rest: seen.append(x) or original(self, x, *rest))
     of = Recipe(inputs={"share": 0.5}, schedule={"epochs": 3, "batch_size": 4, "lr": 0.1})
     run(of, tmp_path / "state")
-    kept = {tensor.numpy().tobytes() for tensor in DATA.train.images[share_of(DATA.train.labels, 0.5, 0)] / 255}
+    kept = {
+        tensor.numpy().tobytes()
+        for tensor in DATA.train.images[taking_part(DATA.train.labels, Inputs(share=0.5), 0)] / 255
+    }
     assert {image.numpy().tobytes() for batch in seen for image in batch} <= kept
     assert len(seen) == 3 * (len(kept) // 4)
 
@@ -574,7 +583,7 @@ def test_momentum_is_restored(uninterrupted, tmp_path, monkeypatch):
     # And it counts: without it the run ends elsewhere.
     restore = checkpoint.restore
 
-    def forgetting(path, name, net, _optimiser, _average):
+    def forgetting(path, name, net, *_):
         return restore(path, name, net, sgd(net.parameters(), 0.1))
 
     monkeypatch.setattr(checkpoint, "restore", forgetting)

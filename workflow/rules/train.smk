@@ -63,3 +63,24 @@ rule choose:
         "choose {wildcards.node}"
     shell:
         "exec python -m robust_transfer.stages choose {wildcards.node} --threads {threads} --log {log}"
+
+
+rule features:
+    input:
+        ancient(parents_of),
+    output:
+        artifact="results/features/{node}/features.safetensors",
+        card="results/features/{node}/card.json",
+    log:
+        "results/logs/features/{node}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: machine("threads")
+    resources:
+        gpu=machine("gpus"),
+        mem_mb=machine("memory_mb"),
+        runtime=60,
+    message:
+        "features {wildcards.node}"
+    shell:
+        "exec python -m robust_transfer.stages features {wildcards.node} --threads {threads} --log {log}"

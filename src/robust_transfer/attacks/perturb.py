@@ -33,6 +33,7 @@ class Attack(Threat, Protocol):
     steps, step_size: how many steps, and how long in pixels; FGSM takes one of length eps.
     random_start: begin at a random point of the ball.
     restarts: runs of which the worst case is kept, image by image.
+    loss: of PGD, cross_entropy unless given: what is raised, that or the margin.
     labels: whose label the loss is raised for, the true one or the model's own prediction on the clean image,
         which guards training against label leaking (Kurakin et al. 2017).
     """
@@ -186,6 +187,7 @@ def _run(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack) -> Te
 
 def _advertorch(attack: Attack, predict: Callable[[Tensor], Tensor]):
     eps = float(attack.eps)
+    loss = _margin if getattr(attack, "loss", "cross_entropy") == "margin" else _loss
     if attack.algorithm == "fgsm":
         one_step = {"linf": GradientSignAttack, "l2": GradientAttack}[attack.norm]
         return one_step(predict, loss_fn=_loss, eps=eps)
@@ -193,7 +195,7 @@ def _advertorch(attack: Attack, predict: Callable[[Tensor], Tensor]):
         many_steps = {"linf": LinfPGDAttack, "l2": L2PGDAttack}[attack.norm]
         return many_steps(
             predict,
-            loss_fn=_loss,
+            loss_fn=loss,
             eps=eps,
             nb_iter=attack.steps,
             eps_iter=float(attack.step_size),
@@ -205,6 +207,14 @@ def _advertorch(attack: Attack, predict: Callable[[Tensor], Tensor]):
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:
     # Summed, so that an image's gradient doesn't depend on the batch it is in.
     return LOSS_SCALE * F.cross_entropy(logits, labels, reduction="sum")
+
+
+def _margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """How far the best other class is above the label's, summed (Carlini & Wagner 2017, f_6, as Madry et al. 2018 use
+    it in PGD).
+    """
+    own = F.one_hot(labels, logits.shape[1]).bool()
+    return LOSS_SCALE * (logits.masked_fill(own, -torch.inf).amax(1) - logits[own]).sum()
 
 
 def _within(adversarial: Tensor, images: Tensor, threat: Threat) -> Tensor:

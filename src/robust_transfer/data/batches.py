@@ -5,29 +5,36 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from robust_transfer.data.augment import random_crop, random_flip
+from robust_transfer.data.augment import random_crop, random_flip, random_rotation
 from robust_transfer.data.encoded import EncodedPart
 from robust_transfer.data.tensors import Part
 from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import to_pixels
-from robust_transfer.plan.specs import Schedule
+from robust_transfer.plan.specs import Inputs, Schedule
 from robust_transfer.training.randomness import derived, order, reseed
 
 
-def share_of(labels: Tensor, share: float, seed: int) -> Tensor:
-    """Places (int64, rising) of a random share of each class's images: at least one, and the same for equal seeds."""
-    if share == 1:
+def taking_part(labels: Tensor, inputs: Inputs, seed: int) -> Tensor:
+    """Places (int64, rising) of the training images that take part: of each class a random share, but at least one, or
+    so many at most; all by default. Equal seeds choose the same images.
+    """
+    if inputs.share == 1 and inputs.per_class is None:
         return torch.arange(len(labels))
     generator = torch.Generator().manual_seed(derived(seed, "share"))
     kept = []
     for label in labels.unique():
         places = (labels == label).nonzero().flatten().cpu()
-        kept.append(places[torch.randperm(len(places), generator=generator)[: max(1, round(share * len(places)))]])
+        count = inputs.per_class or max(1, round(inputs.share * len(places)))
+        kept.append(places[torch.randperm(len(places), generator=generator)[:count]])
     return torch.cat(kept).sort().values
 
 
-def stream(part: Part | EncodedPart, places: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches from iteration `begin` on, without end: images (N x C x H x W float32 pixels) and labels (N int64).
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Images (N x C x H x W float32 pixels), labels and the images' places in the split (N int64; these on the CPU)."""
+
+
+def stream(part: Part | EncodedPart, places: Tensor, schedule: Schedule, begin: int) -> Iterator[Batch]:
+    """The batches from number `begin` on, without end.
 
     places: the images of the split that take part. Every epoch has an order of its own; its last incomplete batch is
     left out. When a batch is asked for, torch's global generators are set to the iteration's own seed, and augmentation
@@ -61,6 +68,8 @@ def augmented(part: Part, chosen: Tensor, schedule: Schedule) -> tuple[Tensor, T
         images = random_crop(images, schedule.crop_padding)
     if schedule.flip:
         images = random_flip(images)
+    if schedule.rotation:
+        images = random_rotation(images, schedule.rotation)
     return images, part.labels[chosen]
 
 
@@ -75,13 +84,13 @@ def _in_order(places: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple[
         epoch, position = epoch + 1, 0
 
 
-def _augmented(part: Part, places: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _augmented(part: Part, places: Tensor, schedule: Schedule, begin: int) -> Iterator[Batch]:
     for iteration, chosen in _in_order(places, schedule, begin):
         reseed(schedule.seed, "iteration", iteration)
-        yield augmented(part, chosen, schedule)
+        yield *augmented(part, chosen, schedule), chosen
 
 
-def _decoded(part: EncodedPart, places: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _decoded(part: EncodedPart, places: Tensor, schedule: Schedule, begin: int) -> Iterator[Batch]:
     wanted = (
         (place, derived(schedule.seed, f"crop/{iteration}", place))
         for iteration, chosen in _in_order(places, schedule, begin)
@@ -90,12 +99,13 @@ def _decoded(part: EncodedPart, places: Tensor, schedule: Schedule, begin: int) 
     images = part.cropped(wanted, schedule.batch_size, schedule.flip)
     for (iteration, chosen), batch in zip(_in_order(places, schedule, begin), images, strict=False):
         reseed(schedule.seed, "iteration", iteration)
-        yield batch, part.labels[chosen.to(part.labels.device)]
+        yield batch, part.labels[chosen.to(part.labels.device)], chosen
 
 
 def _must_crop_by_nature(schedule: Schedule) -> None:
-    if schedule.crop_padding:
-        raise UserError(
-            f"crop_padding: {schedule.crop_padding} is for small images; the training images of this data set are "
-            "photographs, of which every batch shows random crops in any case: set crop_padding to 0"
-        )
+    for name in ("crop_padding", "rotation"):
+        if value := getattr(schedule, name):
+            raise UserError(
+                f"{name}: {value} is for small images; the training images of this data set are photographs, of which "
+                f"every batch shows random crops in any case: set {name} to 0"
+            )

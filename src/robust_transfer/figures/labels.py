@@ -23,15 +23,13 @@ class Label(NamedTuple):
 
 
 def place_labels(axis: Axes, labels: list[Label], lines: list[np.ndarray], size: float = 6.5) -> None:
-    """Write all labels; the last thing to do to a figure, when its layout and the limits of its axes are settled.
+    """Write all labels of a panel: the last thing to do to a figure, once drawn, so that all its places are settled.
 
     lines: each n × 2, in data coordinates, broken at NaN; not to be crossed where that can be avoided.
     """
     if not labels:
         return
-    figure = axis.get_figure(root=True)
-    figure.draw_without_rendering()  # only this settles the layout
-    unit = figure.dpi / 72  # pixels a point
+    unit = axis.get_figure(root=True).dpi / 72  # pixels a point
     points = axis.transData.transform([label[:2] for label in labels])
     marks = _boxes(points, unit * np.array([[label.radius] for label in labels]))
     taken = [marks, *(_boxes(_along(axis.transData.transform(line), 2 * unit), unit) for line in lines)]

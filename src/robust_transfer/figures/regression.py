@@ -30,6 +30,7 @@ def regression(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.
     drawn = [_panel(axis, wide, about) for axis, about in zip(panels.flat, spec["panels"], strict=False)]
     for axis in panels.flat[len(drawn) :]:
         axis.remove()
+    figure.draw_without_rendering()
     for axis, (labels, lines) in zip(panels.flat, drawn, strict=False):
         place_labels(axis, labels, lines)
     return figure

@@ -51,6 +51,8 @@ def in_style(draw: Callable[..., Figure]) -> Callable[..., Figure]:
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(STYLE)
             figure = draw(*given, **named)
+            for axis in figure.axes:  # how many ticks have room depends on the style when the figure is written
+                axis.tick_params(labelsize=STYLE["xtick.labelsize"])
             figure.draw_without_rendering()  # matplotlib makes ticks only now, and in the style of the moment
             return figure
 

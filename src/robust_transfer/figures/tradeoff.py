@@ -70,6 +70,7 @@ def tradeoff(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.nd
         entries["chosen"] = Line2D([], [], linestyle="", marker="*", color="white", mec="black", mew=0.7, ms=9)
     entries[f"numbers: {spec['sweep']}"] = Line2D([], [], linestyle="")
     legend(panels, entries)
+    figure.draw_without_rendering()
     for axis, words, obstacles in zip(axes, labels, lines, strict=True):
         place_labels(axis, words, obstacles)
     return figure

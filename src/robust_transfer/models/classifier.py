@@ -174,29 +174,44 @@ def reset_parameters(network: Classifier) -> None:
             module.reset_parameters()
 
 
-def freeze_but(network: Classifier, trainable: Trainable) -> list[nn.Module]:
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def freeze_but(network: Classifier, trainable: Trainable, affine: bool = True) -> list[nn.Module]:
     """Let only the trained parts receive gradients; returns the frozen modules that hold parameters or statistics.
 
     Works module by module, so that batch norms of the frozen part can be told from those of the trained part.
+
+    affine: whether batch norms' scale and shift train where their part does.
     """
     trained = {module for part in network.trained_parts(trainable) for module in part.modules()}
-    frozen = [module for module in network.modules() if module not in trained]
     for module in network.modules():
+        moves = module in trained and (affine or not isinstance(module, NORMS))
         for parameter in module.parameters(recurse=False):
-            parameter.requires_grad_(module in trained)
-    return [
-        m
-        for m in frozen
-        if any(True for _ in m.parameters(recurse=False)) or any(True for _ in m.buffers(recurse=False))
-    ]
+            parameter.requires_grad_(moves)
+    return [m for m in network.modules() if m not in trained and _holds_something(m)]
 
 
-def training_mode(network: nn.Module, frozen: list[nn.Module], statistics: str) -> None:
-    """Training mode; under "hold", frozen batch norms stay in evaluation mode and keep their running statistics."""
+def _holds_something(module: nn.Module) -> bool:
+    own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    return bool(own)
+
+
+def with_held_statistics(
+    network: Classifier, frozen: list[nn.Module], frozen_statistics: str, trained_statistics: str
+) -> list[nn.Module]:
+    """What training leaves in evaluation mode: the frozen modules and the other batch norms, each under "hold"."""
+    held = list(frozen) if frozen_statistics == "hold" else []
+    if trained_statistics == "hold":
+        held += [m for m in network.modules() if isinstance(m, NORMS) and m not in set(frozen)]
+    return held
+
+
+def training_mode(network: nn.Module, held: list[nn.Module]) -> None:
+    """Training mode, but for the modules named, whose running statistics stay and normalise."""
     network.train()
-    if statistics == "hold":
-        for module in frozen:
-            module.eval()
+    for module in held:
+        module.eval()
 
 
 @torch.no_grad()

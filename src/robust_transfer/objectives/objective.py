@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import attack_ready
-from robust_transfer.models.classifier import Classifier, training_mode
+from robust_transfer.models.classifier import Classifier, Observed, training_mode
 from robust_transfer.objectives import terms
+from robust_transfer.objectives.free import FreePerturbation
 from robust_transfer.plan.specs import Recipe
 
 
@@ -16,49 +17,92 @@ class Objective:
 
     Made before a saved state is restored: the weights a run inherited are those the network has then.
 
-    network: the one that trains. frozen: its modules that don't. teacher: whose features are distilled, if any are.
+    network: the one that trains. held: its modules whose batch norm statistics stay.
+    teacher: whose stage outputs are distilled. source_features: N x width, of the training images as they are, by their
+    place in the split, for the similarity.
     """
 
-    def __init__(self, network: Classifier, recipe: Recipe, frozen: list[nn.Module], teacher: Classifier | None):
-        self.network, self.recipe, self.frozen = network, recipe, frozen
+    def __init__(
+        self,
+        network: Classifier,
+        recipe: Recipe,
+        held: list[nn.Module],
+        teacher: Classifier | None = None,
+        source_features: Tensor | None = None,
+    ):
+        self.network, self.recipe, self.held = network, recipe, held
         self.teacher = teacher.eval().requires_grad_(False) if teacher else None
+        self.source_features = source_features
         self.start: dict[str, Tensor] = {}
         if recipe.terms.start_distance:
             head = {f"head.{name}" for name, _ in network.head.named_parameters()}
             moving = [(name, p) for name, p in network.named_parameters() if p.requires_grad and name not in head]
             self.start = {name: p.detach().clone() for name, p in moving}
-        self.ready = attack_ready(network) if recipe.inputs.attack else None
+        attack = recipe.inputs.attack
+        self.free = FreePerturbation(attack) if attack and attack.algorithm == "free" else None
+        self.ready = attack_ready(network) if attack and not self.free else None
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The loss of N x C x H x W pixels and N labels."""
-        inputs, weights = self.recipe.inputs, self.recipe.terms
-        clean_weight = 1.0
-        if inputs.attack and inputs.mixing == "either":
-            clean_weight = float(torch.rand(()) < inputs.clean_weight)
-        elif inputs.attack:
-            clean_weight = inputs.clean_weight
-        adversarial = None
-        if clean_weight < 1:
-            adversarial = perturb(self.ready.refresh(self.network), images, labels, inputs.attack)
-        training_mode(self.network, self.frozen, self.recipe.frozen_statistics)
+    def __call__(self, images: Tensor, labels: Tensor, places: Tensor) -> Tensor:
+        """The loss of N x C x H x W pixels, N labels and the images' N places in the training split."""
+        clean_weight = self._clean_weight()
+        adversarial = self._adversarial(images, labels) if clean_weight < 1 else None
+        training_mode(self.network, self.held)
         # Clean and adversarial images pass separately, so that each batch norm sees one kind at a time.
-        loss = 0.0
+        loss, weights = torch.zeros((), device=images.device), self.recipe.terms
+        seen = {}
         if adversarial is not None:
-            loss = loss + (1 - clean_weight) * self._fit(adversarial, labels)
+            seen["adversarial"] = self._observe(adversarial)
+            loss = loss + (1 - clean_weight) * self._fit(seen["adversarial"], adversarial, labels)
+        if clean_weight or weights.feature_distance or weights.similarity:
+            seen["clean"] = self._observe(images)
         if clean_weight:
-            loss = loss + clean_weight * self._fit(images, labels)
+            loss = loss + clean_weight * self._fit(seen["clean"], images, labels)
+        if distance := weights.feature_distance:
+            pair = (seen[kind].unit_input for kind in ("clean", "adversarial"))
+            loss = loss + distance.weight * terms.feature_distance(*pair, distance.reduction)
+        if near := weights.similarity:
+            wanted = self.source_features[places.to(self.source_features.device)]
+            loss = loss + near.weight * terms.similarity(seen["clean"].features, wanted, near.norm)
         if weights.start_distance:
             loss = loss + weights.start_distance * terms.start_distance(self.network, self.start)
         if weights.head_penalty:
             loss = loss + weights.head_penalty * terms.head_penalty(self.network.head)
         return loss
 
-    def _fit(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy, and how far the features are from the teacher's."""
-        weight = self.recipe.terms.feature_distillation
+    def after_backward(self) -> None:
+        """To be called once the loss's gradients are there."""
+        if self.free:
+            self.free.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint has to hold."""
+        return self.free.state() if self.free else {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
+        if self.free:
+            self.free.restore(state)
+
+    def _clean_weight(self) -> float:
+        inputs = self.recipe.inputs
+        if inputs.attack is None:
+            return 1.0
+        return float(torch.rand(()) < inputs.clean_weight) if inputs.mixing == "either" else inputs.clean_weight
+
+    def _adversarial(self, images: Tensor, labels: Tensor) -> Tensor:
+        if self.free:
+            return self.free(images)
+        return perturb(self.ready.refresh(self.network), images, labels, self.recipe.inputs.attack)
+
+    def _observe(self, images: Tensor) -> Observed:
+        distance = self.recipe.terms.feature_distance
+        return self.network.observe(images, unit=distance.units if distance else None)
+
+    def _fit(self, seen: Observed, images: Tensor, labels: Tensor) -> Tensor:
+        """Cross entropy, and how far the stages' outputs are from the teacher's."""
+        loss, weight = F.cross_entropy(seen.logits, labels), self.recipe.terms.feature_distillation
         if not weight:
-            return F.cross_entropy(self.network(images), labels)
+            return loss
         with torch.no_grad():
             wanted = self.teacher.observe(images).stages
-        seen = self.network.observe(images)
-        return F.cross_entropy(seen.logits, labels) + weight * terms.feature_distillation(seen.stages, wanted)
+        return loss + weight * terms.feature_distillation(seen.stages, wanted)

@@ -1,5 +1,8 @@
 """The terms that the papers add to the cross entropy, unweighted."""
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,3 +29,17 @@ def start_distance(network: nn.Module, start: dict[str, Tensor]) -> Tensor:
 def head_penalty(head: nn.Module) -> Tensor:
     """Squared length of the head's weights and biases. Chin et al. 2020, below Eq. 1."""
     return sum(p.square().sum() for p in head.parameters())
+
+
+def similarity(features: Tensor, source: Tensor, norm: str) -> Tensor:
+    """Mean over images of the l1 or l2 norm of the difference of N x width features. Shafahi et al. 2020, Eq. 3."""
+    return torch.linalg.vector_norm(features - source, ord={"l1": 1, "l2": 2}[norm], dim=1).mean()
+
+
+def feature_distance(clean: Tensor, adversarial: Tensor, reduction: str) -> Tensor:
+    """The l2 norm of the difference of two N x ... inputs of a unit, by the root of their d elements; summed over the
+    images, or in the mean. Chen et al. 2021, Eq. 10.
+    """
+    difference = (clean - adversarial).flatten(1)
+    distance = torch.linalg.vector_norm(difference, dim=1) / math.sqrt(difference.shape[1])
+    return distance.sum() if reduction == "sum" else distance.mean()

@@ -30,14 +30,15 @@ def transfer(
     recipe: Recipe,
     start: Node | None = None,
     teacher: Node | None = None,
+    features: Node | None = None,
     tuned: Node | None = None,
 ) -> Node:
     """A target model, helped by what was learnt before.
 
-    start: the model whose weights it inherits; none is a random start. teacher: whose features are distilled.
-    tuned: the choice that `recipe.tuned` takes values from.
+    start: the model whose weights it inherits; none is a random start. teacher: whose stages are distilled.
+    features: of the model whose features it must keep. tuned: the choice that `recipe.tuned` takes values from.
     """
-    roles = {"start": start, "teacher": teacher, "tuned": tuned}
+    roles = {"start": start, "teacher": teacher, "features": features, "tuned": tuned}
     parents = {role: node for role, node in roles.items() if node}
     slug = f"{data.slug}.{_came_from(start)}-to-{recipe.slug}.{trainable_slug(recipe.trainable)}"
     return plan.add("transfer", slug, recipe, data=data, **parents)
@@ -47,6 +48,11 @@ def _came_from(start: Node | None) -> str:
     if start is None:
         return "random"
     return start.slug.rsplit(".", 1)[-1] if start.kind in ("pretrain", "bring") else "again"
+
+
+def features(plan: Plan, model: Node, data: Node) -> Node:
+    """The penultimate features of the training images under `model`."""
+    return plan.add("features", f"{data.slug}.under.{model.slug}", {}, model=model, data=data)
 
 
 def choose(

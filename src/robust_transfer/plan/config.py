@@ -191,7 +191,7 @@ def check_depth(trainable: Trainable, network: Network | None, path: str, mistak
     """A depth must lie within the network."""
     if network is None or isinstance(trainable, str):
         return
-    there = network.stages if trainable.of == "stages" else network.blocks
+    there = getattr(network, trainable.of)
     if trainable.last > there:
         mistakes.append(f"{path}: the last {trainable.last} {trainable.of} are wanted, but the network has {there}")
 

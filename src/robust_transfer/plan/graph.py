@@ -23,6 +23,7 @@ KINDS: dict[str, Kind] = {
     "bring": Kind("model.safetensors"),
     "pretrain": Kind("model.safetensors"),
     "transfer": Kind("model.safetensors"),
+    "features": Kind("features.safetensors"),
     "choose": Kind("model.safetensors"),
     "craft": Kind("examples.safetensors"),
     "evaluate": Kind("outcomes.parquet"),

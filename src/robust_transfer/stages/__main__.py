@@ -13,6 +13,7 @@ from pathlib import Path
 STAGES = {
     "prepare": "prepare",
     "bring": "bring",
+    "features": "features",
     "pretrain": "train",
     "transfer": "train",
     "choose": "choose",

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from safetensors.torch import load_file
+
 from robust_transfer.data import tensors
 from robust_transfer.models import files
-from robust_transfer.models.classifier import reset_parameters
+from robust_transfer.models.classifier import reset_last, reset_parameters
+from robust_transfer.models.spectral import bake, reparametrise_spectral
 from robust_transfer.plan.specs import Recipe
 from robust_transfer.stages.job import Job
 from robust_transfer.training.loop import train
@@ -24,18 +27,24 @@ def run(job: Job) -> dict[str, Any]:
     reseed(recipe.schedule.seed, "initialisation")
     if job.has("start"):
         network, spec, channels, _ = files.load(job.parent("start"))
-        if recipe.head == "new":
-            network.renew_head(data.classes)
+        if recipe.reset:
+            reset_last(network, recipe.reset)
     else:
         spec, channels = recipe.network, data.channels
         network = files.build(spec, channels, data.classes)
         if recipe.initialisation == "pytorch":
             reset_parameters(network)
+    if recipe.head != "keep" and (job.has("start") or recipe.head != "new"):
+        network.renew_head(data.classes, **({} if recipe.head == "new" else recipe.head.model_dump()))
+    if recipe.spectral:
+        reparametrise_spectral(network, **recipe.spectral.model_dump())
     network.to(job.device)
     teacher = files.load(job.parent("teacher"))[0].to(job.device) if job.has("teacher") else None
+    features = load_file(job.parent("features"))["features"].to(job.device) if job.has("features") else None
     with listening() as stop:
         every = job.machine["checkpoint_seconds"]
-        history = train(network, data, recipe, job.node.id, job.checkpoint, every, stop, teacher)
+        history = train(network, data, recipe, job.node.id, job.checkpoint, every, stop, teacher, features)
+    bake(network)
     files.save(job.output, network, spec, channels, data.classes, tuned=tuned)
     metrics = dict(history[-1])
     if recipe.schedule.select == "best_validation":

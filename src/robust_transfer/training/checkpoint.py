@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from robust_transfer.objectives.objective import Objective
 from robust_transfer.store import replacing
 from robust_transfer.training.averaging import Average
 
@@ -31,7 +32,13 @@ class Progress:
 
 
 def save(
-    path: Path, run: str, progress: Progress, network: nn.Module, optimiser: Optimizer, average: Average | None = None
+    path: Path,
+    run: str,
+    progress: Progress,
+    network: nn.Module,
+    optimiser: Optimizer,
+    objective: Objective | None = None,
+    average: Average | None = None,
 ) -> None:
     """Write the whole state, bound to the id of the node that is being made."""
     tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
@@ -40,6 +47,8 @@ def save(
         momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum/{name}"] = momentum
+    if objective:
+        tensors |= {f"objective/{name}": tensor for name, tensor in objective.state().items()}
     if average:
         tensors |= {f"average/{name}": tensor for name, tensor in average.state().items()}
     if progress.losses:
@@ -55,7 +64,12 @@ def save(
 
 
 def restore(
-    path: Path, run: str, network: nn.Module, optimiser: Optimizer, average: Average | None = None
+    path: Path,
+    run: str,
+    network: nn.Module,
+    optimiser: Optimizer,
+    objective: Objective | None = None,
+    average: Average | None = None,
 ) -> Progress | None:
     """Put a saved state back; None where there is none, or where it is damaged or another node's."""
     try:
@@ -72,6 +86,8 @@ def restore(
         return {k.removeprefix(prefix): v.to(device) for k, v in tensors.items() if k.startswith(prefix)}
 
     network.load_state_dict(part("network/"))
+    if objective:
+        objective.restore(part("objective/"))
     if average:
         average.restore(part("average/"))
     momentum = part("momentum/")

@@ -8,14 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import attacking
 from robust_transfer.data import batches
 from robust_transfer.data.tensors import Data, Part
 from robust_transfer.errors import UserError
-from robust_transfer.models.classifier import Classifier, freeze_but, predict, to_pixels
+from robust_transfer.models.classifier import (
+    Classifier,
+    freeze_but,
+    predict,
+    to_pixels,
+    with_held_statistics,
+)
 from robust_transfer.objectives.objective import Objective
 from robust_transfer.plan.specs import Recipe
 from robust_transfer.training import checkpoint
@@ -39,11 +45,13 @@ def train(
     every: float,
     stop: StopRequest,
     teacher: Classifier | None = None,
+    source_features: Tensor | None = None,
 ) -> list[dict[str, float]]:
     """Train a network in place by a recipe; it ends with the selected or averaged weights, in evaluation mode.
 
     run: the node's id, to which the saved state is bound. state: the file of that state.
-    every: seconds between savings. stop: looked at between iterations. teacher: whose features are distilled.
+    every: seconds between savings. stop: looked at between iterations.
+    teacher, source_features: see Objective.
 
     Returns:
         The history: for each epoch the loss (mean over iterations), and accuracies in per cent on the validation split
@@ -54,7 +62,7 @@ def train(
         Interrupted: where a stop was requested; the state is saved then.
     """
     schedule = recipe.schedule
-    places = batches.share_of(data.train.labels, recipe.inputs.share, schedule.seed)
+    places = batches.taking_part(data.train.labels, recipe.inputs, schedule.seed)
     per_epoch = len(places) // schedule.batch_size
     if per_epoch == 0:
         raise UserError(
@@ -62,28 +70,35 @@ def train(
             "lower batch_size or keep more images"
         )
     length = iterations_of(schedule, per_epoch)
-    frozen = freeze_but(network, recipe.trainable)
+    frozen = freeze_but(network, recipe.trainable, recipe.affine == "train")
+    held = with_held_statistics(network, frozen, recipe.frozen_statistics, recipe.trained_statistics)
     network.dropout = recipe.dropout
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.SGD(trained, schedule.lr, schedule.momentum, weight_decay=schedule.weight_decay)
-    objective = Objective(network, recipe, frozen, teacher)
+    objective = Objective(network, recipe, held, teacher, source_features)
     average = Average(network) if recipe.averaging else None
-    progress = checkpoint.restore(state, run, network, optimiser, average) or Progress()
+    progress = checkpoint.restore(state, run, network, optimiser, objective, average) or Progress()
     if progress.iteration:
         log.info("continuing at iteration %d (epoch %d)", progress.iteration, progress.iteration // per_epoch + 1)
 
     saved_at = time.monotonic()
     losses = progress.losses
-    stream = batches.stream(data.train, places, schedule, progress.iteration)
+    replay = recipe.inputs.attack.replay if objective.free else 1
+    stream = batches.stream(data.train, places, schedule, progress.iteration // replay)
+    batch = None
     while progress.iteration < length:
-        images, labels = next(stream)
+        if batch is None or progress.iteration % replay == 0:
+            batch = next(stream)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(schedule, progress.iteration, per_epoch)
 
         with _diverging(progress.iteration, per_epoch):
-            loss = objective(images, labels)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+            loss = objective(*batch)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            objective.after_backward()
+        if progress.iteration < schedule.head_first:
+            _leave_all_but(network.head, trained)
         optimiser.step()
 
         losses.append(loss.detach())
@@ -101,7 +116,7 @@ def train(
                 _end_epoch(network, data, recipe, progress, per_epoch, selects)
             losses.clear()
         if saves:
-            checkpoint.save(state, run, progress, network, optimiser, average)
+            checkpoint.save(state, run, progress, network, optimiser, objective, average)
             saved_at = time.monotonic()
         if stopping:
             raise Interrupted(stop.signal)
@@ -117,6 +132,14 @@ def train(
     network.dropout = 0.0
     network.eval()
     return progress.history
+
+
+def _leave_all_but(head: nn.Module, trained: list[nn.Parameter]) -> None:
+    """Take away the other parameters' gradients: the optimiser then passes them over, weight decay and momentum too."""
+    own = set(head.parameters())
+    for parameter in trained:
+        if parameter not in own:
+            parameter.grad = None
 
 
 def _must_be_finite(losses: list[Tensor], iteration: int, per_epoch: int) -> None:

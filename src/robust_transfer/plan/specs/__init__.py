@@ -5,7 +5,7 @@ so that a field added later (a new method's switch) leaves the ids of existing n
 of a stage's meaning: whoever changes one raises that stage's version (graph.py).
 """
 
-from robust_transfer.plan.specs.attacks import AnyAttack, Attack, FeatureAttack, Fgsm, Pgd, TrainingAttack
+from robust_transfer.plan.specs.attacks import AnyAttack, Attack, FeatureAttack, Fgsm, Free, Pgd, TrainingAttack
 from robust_transfer.plan.specs.datasets import AnyDataset, Dataset, Digits, Folder, Npz, Torchvision
 from robust_transfer.plan.specs.fields import (
     Count,
@@ -28,17 +28,9 @@ from robust_transfer.plan.specs.networks import (
     TorchvisionNet,
     WideResNet,
 )
-from robust_transfer.plan.specs.recipes import (
-    TUNABLE,
-    Averaging,
-    Inputs,
-    Last,
-    Recipe,
-    Schedule,
-    Terms,
-    Trainable,
-    trainable_slug,
-)
+from robust_transfer.plan.specs.objectives import FeatureDistance, Inputs, Similarity, Terms
+from robust_transfer.plan.specs.recipes import TUNABLE, Head, Last, Recipe, Spectral, Trainable, trainable_slug
+from robust_transfer.plan.specs.schedules import Averaging, Schedule
 
 __all__ = [
     "IMAGENET",
@@ -55,9 +47,12 @@ __all__ = [
     "Dataset",
     "Digits",
     "FeatureAttack",
+    "FeatureDistance",
     "Fgsm",
     "Folder",
     "Fraction",
+    "Free",
+    "Head",
     "Inputs",
     "Last",
     "Network",
@@ -69,7 +64,9 @@ __all__ = [
     "Positive",
     "Recipe",
     "Schedule",
+    "Similarity",
     "Spec",
+    "Spectral",
     "Terms",
     "Torchvision",
     "TorchvisionNet",

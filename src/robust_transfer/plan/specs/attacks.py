@@ -69,6 +69,7 @@ class Pgd(Attack):
 
     step_size: in pixels, or in parts of the budget: `eps/4`.
     restarts: runs whose per-image worst is kept; more than one only makes sense with a random start.
+    loss: that is raised: cross entropy, or the margin max_j z_j - z_y over other classes j (Carlini & Wagner 2017).
     """
 
     algorithm: Literal["pgd"]
@@ -76,6 +77,7 @@ class Pgd(Attack):
     step_size: NonNegative
     random_start: bool
     restarts: Count = 1
+    loss: Literal["cross_entropy", "margin"] = "cross_entropy"
 
     @model_validator(mode="before")
     @classmethod
@@ -90,7 +92,7 @@ class Pgd(Attack):
 
     @property
     def slug(self) -> str:
-        return f"pgd{self.steps}-{self.norm}-{self.eps:.4g}"
+        return f"{'cw' if self.loss == 'margin' else 'pgd'}{self.steps}-{self.norm}-{self.eps:.4g}"
 
 
 class FeatureAttack(Attack):
@@ -139,6 +141,33 @@ class FeatureAttack(Attack):
         return f"feature{self.steps}-{self.norm}-{self.eps:.4g}{'n' * (self.space == 'normalised')}"
 
 
+class Free(Attack):
+    """Adversarial training "for free" (Shafahi et al. 2019): one backward pass gives the weights' gradient and the
+    images'. The perturbation stays from iteration to iteration, and each batch is shown `replay` times.
+
+    step_size: in pixels, or in parts of the budget: `eps/4`; eps unless given.
+    """
+
+    algorithm: Literal["free"]
+    replay: Count
+    step_size: NonNegative | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _step_in_parts_of_eps(cls, values: Any) -> Any:
+        return _step_in_parts_of_eps(values)
+
+    @model_validator(mode="after")
+    def _only_what_it_can(self):
+        if self.norm != "linf" or self.labels != "true":
+            raise ValueError("norm: free adversarial training knows linf and true labels only")
+        return self
+
+    @property
+    def slug(self) -> str:
+        return f"free{self.replay}-{self.norm}-{self.eps:.4g}"
+
+
 AnyAttack = Annotated[Fgsm | Pgd | FeatureAttack, Field(discriminator="algorithm")]
-TrainingAttack = Annotated[Fgsm | Pgd, Field(discriminator="algorithm")]
+TrainingAttack = Annotated[Fgsm | Pgd | Free, Field(discriminator="algorithm")]
 """Attacks that raise a classification loss, as adversarial training does."""

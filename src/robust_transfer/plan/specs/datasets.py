@@ -196,7 +196,7 @@ class Collection(Dataset):
     @property
     def files(self) -> list[str]:
         entry = CATALOGUE[self.name]
-        return [f"{entry.folder}/{name}".removesuffix("/.") for name in entry.needs]
+        return [f"{entry.folder}/{name}" for name in entry.needs]
 
     @property
     def remedy(self) -> str:

@@ -2,27 +2,21 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from robust_transfer.plan.specs.attacks import TrainingAttack
-from robust_transfer.plan.specs.fields import (
-    Count,
-    Fraction,
-    NonNegative,
-    Number,
-    Positive,
-    Spec,
-    WholeNumber,
-    no_bool,
-)
+from robust_transfer.plan.specs.fields import Count, Fraction, Positive, Spec
 from robust_transfer.plan.specs.networks import AnyNetwork
+from robust_transfer.plan.specs.objectives import Inputs, Terms
+from robust_transfer.plan.specs.schedules import Averaging, Schedule
 
 
 class Last(Spec):
-    """The last stages or blocks of the feature extractor, and the head."""
+    """The last stages or blocks of the feature extractor, with the head; or the last units, as Shafahi et al. 2020 and
+    Chen et al. 2021 count them: 1 is the head, 2 the last batch norm (where there is one), then the blocks.
+    """
 
     last: Count
-    of: Literal["stages", "blocks"]
+    of: Literal["stages", "blocks", "units"]
 
 
 def _trainable_form(value: Any) -> str | None:
@@ -46,105 +40,45 @@ def trainable_slug(trainable: Trainable) -> str:
     return trainable if isinstance(trainable, str) else f"last{trainable.last}{trainable.of}"
 
 
-class Inputs(Spec):
-    """What a training batch is.
+class Head(Spec):
+    """A new head: a linear layer, or hidden layers before it.
 
-    attack: none trains on clean images; an attack adds adversarial examples of them, made anew in every iteration
-        against the network as it stands, in evaluation mode.
-    mixing: both trains on the clean and the adversarial batch in every iteration; either draws one of the two.
-    clean_weight: weight of the clean batch's loss (both) or its probability (either); the adversarial batch has the
-        rest.
-    share: of each class's training images, the part that takes part, drawn at random.
+    hidden: neurons of each. batch_norm, dropout: after each hidden layer.
+    weights: PyTorch's default initialisation, or all weights and biases from U[0, 1).
     """
 
-    attack: TrainingAttack | None = None
-    mixing: Literal["both", "either"] = "both"
-    clean_weight: Annotated[Number, Field(ge=0, le=1)] = 0.5
-    share: Annotated[Number, Field(gt=0, le=1)] = 1.0
-
-    @property
-    def slug(self) -> str:
-        return self.attack.algorithm if self.attack else "nat"
-
-
-class Terms(Spec):
-    """What is added to the cross entropy, each with its weight.
-
-    feature_distillation: lambda of the squared distance between the stages' outputs and those of the teacher, in the
-        mean over elements and images (DELTA without attention, Li et al. 2019; Chin et al. 2020, Eq. 3).
-    start_distance: lambda of the squared distance of the weights from those the run inherited, the head left out
-        (L2-SP, Li et al. 2018; Chin et al. 2020, Eq. 2).
-    head_penalty: beta of the squared length of the head's weights and biases (Chin et al. 2020, below Eq. 1).
-    """
-
-    feature_distillation: NonNegative = 0.0
-    start_distance: NonNegative = 0.0
-    head_penalty: NonNegative = 0.0
-
-    @property
-    def slug(self) -> str:
-        return "+distil" * bool(self.feature_distillation) + "+l2sp" * bool(self.start_distance)
-
-
-class Averaging(Spec):
-    """Stochastic weight averaging (Izmailov et al. 2018).
-
-    The result is the mean of the weights after every `every` iterations. Batch norm's statistics are then taken anew,
-    in one pass over the augmented training images.
-
-    dropout: whether dropout stays on in that pass.
-    """
-
-    every: Count
-    dropout: bool = False
-
-
-class Schedule(Spec):
-    """How the loss is brought down: stochastic gradient descent with momentum.
-
-    epochs or iterations: how long, in passes over the training split (the last incomplete batch of each is left out) or
-        in batches.
-    batch_size: clean images an iteration; adversarial ones come on top.
-    decay: the learning rate's shape: constant, steps (times gamma at each milestone) or cosine to zero.
-    milestones: in epochs or iterations, as the length is.
-    crop_padding: pixels of black border for random crops (0 = none); flip: mirror half of the images.
-    select: the weights kept are the last, or those of the epoch that was best on the validation split.
-    seed: of initialisation, order, augmentation and attacks' random starts.
-    """
-
-    epochs: Count | None = None
-    iterations: Count | None = None
-    batch_size: Annotated[int, BeforeValidator(no_bool), Field(ge=2)]
-    lr: Positive
-    momentum: Fraction = 0.9
-    weight_decay: NonNegative = 0.0
-    decay: Literal["constant", "steps", "cosine"] = "constant"
-    milestones: list[Count] = []  # noqa: RUF012 (pydantic copies it)
-    gamma: Annotated[Number, Field(gt=0, le=1)] = 0.1
-    crop_padding: WholeNumber = 0
-    flip: bool = False
-    select: Literal["last", "best_validation"] = "last"
-    seed: WholeNumber = 0
+    hidden: list[Count] = []  # noqa: RUF012 (pydantic copies it)
+    batch_norm: bool = False
+    dropout: Fraction = 0.0
+    weights: Literal["default", "uniform01"] = "default"
 
     @model_validator(mode="after")
-    def _one_length(self):
-        if (self.epochs is None) == (self.iterations is None):
-            raise ValueError("epochs: give either epochs or iterations")
+    def _hidden_layers_first(self):
+        if not self.hidden and (self.batch_norm or self.dropout):
+            raise ValueError("hidden: batch_norm and dropout belong to hidden layers; give some, like [64]")
         return self
 
-    @model_validator(mode="after")
-    def _milestones_fit(self):
-        unit = "epochs" if self.epochs else "iterations"
-        length = self.epochs or self.iterations
-        if self.decay == "steps" and not self.milestones:
-            raise ValueError(f"milestones: decay: steps wants the {unit} at which lr falls, e.g. [100, 150]")
-        if self.decay != "steps" and self.milestones:
-            raise ValueError(f"milestones: none are wanted with decay: {self.decay}; write milestones: [] beside it")
-        if self.milestones != sorted(set(self.milestones)):
-            raise ValueError(f"milestones: {unit} in rising order are wanted, each once")
-        if self.milestones and length and self.milestones[-1] >= length:
-            raise ValueError(f"milestones: {self.milestones[-1]} lies at or beyond the last of {length} {unit}")
-        return self
+
+AnyHead = Annotated[
+    Annotated[Literal["new", "keep"], Tag("word")] | Annotated[Head, Tag("form")],
+    Discriminator(
+        lambda value: "form" if isinstance(value, dict | Head) else "word" if value in ("new", "keep") else None,
+        custom_error_type="head",
+        custom_error_message="Input should be new, keep, or a form like {{hidden: [64]}}",
+    ),
+]
+
+
+class Spectral(Spec):
+    """Non-expansive fine-tuning (Chen et al. 2021, Eq. 11): weights of the last units are beta * W / sigma(W), and
+    their residual blocks average shortcut and branch.
+
+    power_iterations: that estimate sigma in each pass in training.
+    """
+
+    units: Count
+    beta: Annotated[Positive, Field(le=1)]
+    power_iterations: Count = 1
 
 
 TUNABLE = ("lr", "momentum", "weight_decay", "feature_distillation", "start_distance")
@@ -158,9 +92,13 @@ class Recipe(Spec):
 
     network: the architecture of a random start; a run that inherits takes its start's.
     initialisation: of a random start: the family's own, or PyTorch's defaults for every layer.
-    head: a run that inherits gets a new head, or keeps the inherited one.
+    head: a run that inherits gets a new one, linear or of some form, or keeps the inherited one.
+    reset: the last parts that are initialised anew before training, by the family's own rule; none unless given.
     trainable: the part that moves.
     frozen_statistics: batch norm's running statistics in the frozen part are held, or drift with the new data.
+    trained_statistics: likewise in the part that moves; held ones also normalise while training.
+    affine: whether batch norms' scale and shift train where the rest of their part does.
+    spectral: non-expansive fine-tuning of the last units; none unless given.
     dropout: share of the channels that are dropped after every stage while training (Tompson et al. 2015).
     averaging: none keeps what `schedule.select` says.
     tuned: values that are not set here but taken from a choice among other runs (grid search).
@@ -168,9 +106,13 @@ class Recipe(Spec):
 
     network: AnyNetwork | None = None
     initialisation: Literal["family", "pytorch"] = "family"
-    head: Literal["new", "keep"] = "new"
+    head: AnyHead = "new"
+    reset: Last | None = None
     trainable: Trainable = "all"
     frozen_statistics: Literal["hold", "drift"] = "hold"
+    trained_statistics: Literal["hold", "move"] = "move"
+    affine: Literal["train", "freeze"] = "train"
+    spectral: Spectral | None = None
     dropout: Fraction = 0.0
     inputs: Inputs = Inputs()
     terms: Terms = Terms()
@@ -192,6 +134,7 @@ class Recipe(Spec):
         terms = self.terms.slug
         for name, word in (("feature_distillation", "+distil"), ("start_distance", "+l2sp")):
             terms += word * (name in self.tuned and word not in terms)
+        terms += "+neft" * bool(self.spectral)
         return self.inputs.slug + terms + "+dropout" * bool(self.dropout) + "+swa" * bool(self.averaging)
 
     def with_values(self, values: dict[str, float]) -> "Recipe":
