@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import nn
 
 from robust_transfer.attacks.ready import attack_ready
-from robust_transfer.data.augment import random_crop, random_flip
+from robust_transfer.data.augment import random_crop, random_flip, random_rotation
 from robust_transfer.data.batches import taking_part
 from robust_transfer.data.tensors import Data, Part
 from robust_transfer.errors import UserError
@@ -19,7 +19,7 @@ from robust_transfer.models import files
 from robust_transfer.models.classifier import Observed
 from robust_transfer.objectives import objective
 from robust_transfer.objectives.objective import Objective
-from robust_transfer.plan.specs import CifarResNet, Fgsm, Inputs, Last, Pgd, Recipe, Schedule
+from robust_transfer.plan.specs import CifarResNet, Fgsm, Free, Inputs, Last, Pgd, Recipe, Schedule
 from robust_transfer.training import checkpoint, loop
 from robust_transfer.training.averaging import Average
 from robust_transfer.training.loop import train, validate
@@ -329,6 +329,46 @@ def test_a_share_is_balanced_seeded_and_all_that_is_seen(monkeypatch, tmp_path):
     assert len(seen) == 3 * (len(kept) // 4)
 
 
+# ---- the head first, the same batch again, a warm-up -----------------------------------------------------------------
+
+
+def test_the_head_alone_moves_at_first(tmp_path):
+    begin = network().state_dict()
+    moved = {}
+    for iterations in (5, 6):
+        of = recipe(epochs=None, iterations=iterations, head_first=5, weight_decay=0.1)
+        state, _ = run(of, tmp_path / f"state{iterations}")
+        parameters = {name for name, _ in network().named_parameters()}
+        moved[iterations] = {name for name in parameters if not torch.equal(begin[name], state[name])}
+    assert moved[5] == {"head.weight", "head.bias"}
+    assert len(moved[6]) == len(list(network().named_parameters()))
+
+
+def test_free_training_shows_each_batch_so_many_times(monkeypatch, tmp_path):
+    seen = []
+    original = Objective.__call__
+    monkeypatch.setattr(Objective, "__call__", lambda self, x, *rest: seen.append(x) or original(self, x, *rest))
+    run(recipe(FREE, clean_weight=0.0, epochs=None, iterations=8), tmp_path / "state")
+    assert [torch.equal(a, b) for a, b in pairwise(seen)] == [True, True, False, True, True, False, True]
+
+
+def test_a_warm_up_rises_in_a_straight_line_and_shifts_nothing():
+    found = rates(4, lr=0.8, epochs=3, warm_up=1, decay="steps", milestones=[2])
+    assert found == pytest.approx([0.2, 0.4, 0.6, 0.8] + [0.8] * 4 + [0.08] * 4)
+
+
+def test_rotation_turns_about_the_centre(monkeypatch):
+    image = torch.zeros(1, 1, 5, 5)
+    image[0, 0, 0, 2] = 1.0  # the middle of the upper edge
+    monkeypatch.setattr(torch.Tensor, "uniform_", lambda self, *_: self.fill_(math.pi / 2))
+    turned = random_rotation(image, 90)
+    assert turned.sum() == 1
+    assert turned[0, 0, 2, 0] == 1 or turned[0, 0, 2, 4] == 1
+    wide = torch.zeros(1, 1, 4, 8)
+    wide[0, 0, 1:3, 3:5] = 1.0  # a square in the middle stays one
+    assert torch.equal(random_rotation(wide, 90), wide)
+
+
 # ---- weight averaging ----------------------------------------------------------------------------------------------
 
 
@@ -459,6 +499,7 @@ def test_fewer_images_than_a_batch_are_refused(tmp_path):
 
 # ---- going on after an interruption --------------------------------------------------------------------------------
 
+FREE = Free(algorithm="free", eps=0.1, replay=3)
 RECIPES = {
     "natural": recipe(decay="cosine"),
     "augmented": recipe(crop_padding=1, flip=True, decay="steps", milestones=[2]),
@@ -471,6 +512,8 @@ RECIPES = {
         dropout=0.3,
         schedule={"iterations": 12, "batch_size": BATCH, "lr": 0.1, "crop_padding": 1, "flip": True},
     ),
+    "for free": recipe(FREE, clean_weight=0.0, flip=True),
+    "head first": recipe(head_first=5, rotation=20, warm_up=1),
 }
 TOTAL = 4 * PER_EPOCH
 
