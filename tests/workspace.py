@@ -21,7 +21,8 @@ PARTS = ("Snakefile", "config.yaml", "workflow", "slurm", "src", "envs")
 """What the workflow needs of a clone."""
 
 SCHEDULES = ("natural", "adversarial", "substitute", "transfer")
-TINY = {
+DAVCHEV = {"studies": ["davchev"], "main_study": "davchev"}
+TINY = DAVCHEV | {
     "datasets": {"digits-low": {"limit": 20}, "digits-high": {"limit": 20}},
     "networks": {"resnet": {"width": 4}, "densenet": {"layers_per_block": [1, 1], "growth": 4}},
     "davchev": {"schedules": {name: {"epochs": 2, "milestones": [1]} for name in SCHEDULES}},

@@ -183,7 +183,7 @@ def test_a_class_that_is_not_there_is_refused():
 
 def test_a_prepared_set_comes_back_from_its_file(tmp_path):
     parts = split(Digits(source="sklearn-digits"), read(Digits(source="sklearn-digits")))
-    tensors.save(tmp_path / "data.safetensors", parts)
+    tensors.save(tmp_path / "data.safetensors", parts, ["a", "b"])
     data = tensors.load(tmp_path / "data.safetensors")
     assert (data.channels, data.classes) == (1, 10)
     for name, (images, labels) in parts.items():

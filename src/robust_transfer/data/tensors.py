@@ -1,6 +1,7 @@
 """A prepared data set: its file, and its splits on a device."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,14 +61,14 @@ class Data:
         return getattr(self, name)
 
 
-def save(path: Path, splits: Splits) -> None:
-    """Write splits of N x H x W x C uint8 images as safetensors, N x C x H x W."""
+def save(path: Path, splits: Splits, classes: Sequence[str]) -> None:
+    """Write splits of N x H x W x C uint8 images as safetensors, N x C x H x W; the header has the `classes`' names."""
     tensors = {}
     for name in SPLITS:
         images, labels = splits[name]
         tensors[f"{name}_images"] = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
         tensors[f"{name}_labels"] = torch.from_numpy(labels).contiguous()
-    save_file(tensors, path)
+    save_file(tensors, path, {"classes": json.dumps(list(classes), ensure_ascii=True)})
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Data:

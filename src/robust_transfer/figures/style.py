@@ -51,9 +51,9 @@ def in_style(draw: Callable[..., Figure]) -> Callable[..., Figure]:
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(STYLE)
             figure = draw(*given, **named)
-            for axis in figure.axes:  # how many ticks have room depends on the style when the figure is written
+            # Ticks are made when first asked for, and as many as have room in the style of that moment: settle it here.
+            for axis in figure.axes:
                 axis.tick_params(labelsize=STYLE["xtick.labelsize"])
-            figure.draw_without_rendering()  # matplotlib makes ticks only now, and in the style of the moment
             return figure
 
     return styled

@@ -19,10 +19,10 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "prepare": Kind("data.safetensors"),
+    "prepare": Kind("data.safetensors", version=2),
     "bring": Kind("model.safetensors"),
-    "pretrain": Kind("model.safetensors"),
-    "transfer": Kind("model.safetensors"),
+    "pretrain": Kind("model.safetensors", version=2),
+    "transfer": Kind("model.safetensors", version=2),
     "features": Kind("features.safetensors"),
     "choose": Kind("model.safetensors"),
     "craft": Kind("examples.safetensors"),

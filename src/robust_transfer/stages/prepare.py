@@ -21,5 +21,5 @@ def run(job: Job) -> dict[str, Any]:
         pack(job.output, parts, names, spec.size, spec.resize, job.threads)
     else:
         parts = splits.split(spec, READERS[spec.source](spec, job.data_root))
-        tensors.save(job.output, parts)
+        tensors.save(job.output, parts, [str(name) for name in spec.classes or range(int(parts["train"][1].max()) + 1)])
     return {name: len(labels) for name, (_, labels) in parts.items()} | {"classes": int(parts["train"][1].max()) + 1}

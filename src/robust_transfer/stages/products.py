@@ -56,10 +56,14 @@ def _table(frame, spec: dict[str, Any]) -> dict[str, Any]:
 def _figure(frame, spec: dict[str, Any], artifact_of: Callable[[str], Path]) -> dict[str, Any]:
     import matplotlib
 
-    from robust_transfer.figures import arrays
     from robust_transfer.figures.drawings import DRAWINGS
 
-    figure = DRAWINGS[spec["draw"]](frame, spec, arrays.read(spec.get("tensors", {}), artifact_of))
+    tensors = {}
+    if "tensors" in spec:
+        from robust_transfer.figures.arrays import read  # it needs torch, which other figures don't
+
+        tensors = read(spec["tensors"], artifact_of)
+    figure = DRAWINGS[spec["draw"]](frame, spec, tensors)
     matplotlib.rcParams["svg.hashsalt"] = "robust-transfer"  # the same figure gives the same bytes
 
     def save(path: Path, form: str) -> None:

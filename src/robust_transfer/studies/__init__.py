@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from robust_transfer.plan import config as configs
 from robust_transfer.plan.graph import Plan
 from robust_transfer.studies import davchev, renofeation
@@ -41,7 +43,10 @@ def make_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
     if settings:
         for name, section in sections.items():
             if section:
-                STUDIES[name].plan(settings, section, plan, mistakes)
+                try:
+                    STUDIES[name].plan(settings, section, plan, mistakes)
+                except ValidationError as error:  # values that are well each by itself, and do not go together
+                    mistakes += [f"{name}.{item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
     configs.fail(mistakes)
     plan.origin |= {
         "main_study": settings.main_study,

@@ -128,6 +128,7 @@ def images_a_class(*splits: str) -> Callable[[Path], Estimate]:
 
 METRICS: dict[str, Callable[..., Estimate]] = {
     "accuracy": accuracy,
+    "robustness": accuracy,  # of adversarial outcomes, where a figure sets it against the clean accuracy
     "attack_success_rate": attack_success_rate,
     "mean_accuracy": mean_accuracy,
     "mean_attack_success_rate": mean_attack_success_rate,

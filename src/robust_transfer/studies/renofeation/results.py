@@ -216,7 +216,7 @@ class Results:
             cells,
             x=CLEAN_AXIS,
             y=ASR_AXIS,
-            sweep="lambda_feat",
+            sweep=r"$\lambda_{feat}$",
             chosen="chosen_feature_distillation",
         )
 

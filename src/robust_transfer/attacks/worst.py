@@ -1,0 +1,46 @@
+"""What attacks end with: images pulled back into their budget, and of several the worst case for each image."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robust_transfer.attacks.budget import Threat
+
+
+class Worst:
+    """Image by image the worst case so far: one that is predicted wrong, and among equals the one of highest loss.
+
+    images: N x C x H x W, those kept by now. wrong: N bool, whether they are predicted wrong. loss: N, cross entropy.
+    """
+
+    def __init__(self, model: nn.Module, images: Tensor, labels: Tensor):
+        self.model, self.labels = model, labels
+        self.images = images.clone()
+        self.wrong, self.loss = self._outcome(images, labels)
+
+    def offer(self, others: Tensor, places: Tensor) -> None:
+        """Keep those of M other images, for the images at M places (int64), that are worse."""
+        wrong, loss = self._outcome(others, self.labels[places])
+        was_wrong = self.wrong[places]
+        better = (wrong & ~was_wrong) | ((wrong == was_wrong) & (loss > self.loss[places]))
+        taken = places[better]
+        self.images[taken], self.wrong[taken], self.loss[taken] = others[better], wrong[better], loss[better]
+
+    @torch.no_grad()
+    def _outcome(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.model(images)
+        return logits.argmax(1) != labels, F.cross_entropy(logits, labels, reduction="none")
+
+
+def within(adversarial: Tensor, images: Tensor, threat: Threat) -> Tensor:
+    """Float32 images pulled back into the ball, exactly: in double precision, then rounded inwards."""
+    centre = images.double()
+    offset = adversarial.double() - centre
+    if threat.norm == "linf":
+        offset = offset.clamp(-threat.eps, threat.eps)
+    else:
+        length = torch.linalg.vector_norm(offset, dim=(1, 2, 3), keepdim=True)
+        offset = offset * (threat.eps / length.clamp(min=threat.eps))
+    inside = (centre + offset).float()
+    too_far = (inside.double() - centre).abs() > offset.abs()
+    return torch.where(too_far, torch.nextafter(inside, images), inside)

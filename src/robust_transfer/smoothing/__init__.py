@@ -1,0 +1,1 @@
+"""Randomised smoothing: certificates of robustness in l2, and what a set of them says."""

@@ -1,0 +1,48 @@
+"""What the certificates of a test set say, as the papers on randomised smoothing print it.
+
+A table has one row an image: label, prediction (-1 where the classifier abstained) and radius (l2, in pixels).
+"""
+
+import math
+
+import pandas as pd
+
+from robust_transfer.tables.metrics import Estimate, Z, exactly, proportion
+
+
+def evenly_spaced(count: int, wanted: int, whole_steps: bool = False) -> list[int]:
+    """Places of `wanted` evenly spaced images among `count`, from the first on; all where there are no more than that.
+
+    whole_steps: one image every count // wanted, and so up to twice as many images, as Cohen et al. 2019 and
+        Vaishnavi et al. do (their code leaves out one more at the end where the step doesn't divide count).
+    """
+    if count <= wanted:
+        return list(range(count))
+    if whole_steps:
+        step = count // wanted
+        return list(range(0, count // step * step, step))
+    return [i * count // wanted for i in range(wanted)]
+
+
+def certified_accuracy(table: pd.DataFrame, radius: float = 0.0) -> Estimate:
+    """Share of images, in per cent, that are right and certified for at least this radius; Wilson's 95 % interval.
+
+    Cohen et al. 2019, section 4. At radius 0 it is the smoothed classifier's standard accuracy, abstaining being wrong.
+    """
+    return proportion(int((_right(table) & (table.radius >= radius)).sum()), len(table))
+
+
+def average_certified_radius(table: pd.DataFrame) -> Estimate:
+    """Mean over all images of the radius where right and 0 elsewhere (Zhai et al. 2020, Eq. 7 ff.: ACR), in pixels.
+
+    The interval is the mean's, normal; NaN for fewer than two images.
+    """
+    radius = table.radius.where(_right(table), 0.0)
+    if len(radius) < 2:
+        return exactly(float(radius.mean()), len(radius))
+    mean, half = float(radius.mean()), Z * float(radius.std()) / math.sqrt(len(radius))
+    return Estimate(mean, mean - half, mean + half, len(radius))
+
+
+def _right(table: pd.DataFrame) -> pd.Series:
+    return table.prediction == table.label
