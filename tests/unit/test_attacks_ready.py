@@ -10,7 +10,9 @@ import torch.nn.functional as F
 import torchvision.models
 from torch import nn
 
+from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import attack_ready, attacking, frozen
+from robust_transfer.plan.specs import Pgd
 
 
 class PreActivation(nn.Module):
@@ -238,3 +240,25 @@ import advertorch
 assert not hasattr(advertorch, "defenses")
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+@pytest.mark.parametrize(("side", "wanted"), [(8, "none"), (32, "bf16")])
+def test_convolutions_are_fast_within_an_attack_and_as_before_after_it(side, wanted):
+    seen = []
+
+    class Noting(nn.Module):
+        def forward(self, x):
+            seen.append(torch.backends.mkldnn.conv.fp32_precision)
+            if len(seen) == 3:
+                raise RuntimeError("in the middle of an attack")
+            return x.flatten(1)[:, :2]
+
+    attack = Pgd(algorithm="pgd", eps=0.1, steps=2, step_size=0.05, random_start=False)
+    before = torch.backends.mkldnn.conv.fp32_precision
+    images, labels = torch.rand(2, 1, side, side), torch.tensor([0, 1])
+    perturb(Noting(), images, labels, attack)
+    assert torch.backends.mkldnn.conv.fp32_precision == before
+    with pytest.raises(RuntimeError, match="in the middle"):
+        perturb(Noting(), images, labels, attack)
+    assert torch.backends.mkldnn.conv.fp32_precision == before
+    assert seen == [wanted] * 3

@@ -17,7 +17,7 @@ from robust_transfer.data.augment import random_crop, random_flip
 from robust_transfer.data.sources import READERS
 from robust_transfer.data.splits import split
 from robust_transfer.errors import UserError
-from robust_transfer.plan.specs import Digits, Folder, Npz, Schedule, Torchvision
+from robust_transfer.plan.specs import Digits, Folder, Inputs, Npz, Schedule, Torchvision
 from robust_transfer.training.randomness import order, reseed
 
 TRIAL_DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -217,19 +217,19 @@ def first(count, places, begin=0, schedule=SCHEDULE):
 
 def test_batches_show_the_chosen_images_in_each_epochs_order():
     places = torch.tensor([0, 1, 2, 4, 5, 7, 8, 9, 10])
-    for iteration, (images, labels) in enumerate(first(5, places)):
+    for iteration, (images, labels, shown) in enumerate(first(5, places)):
         epoch, position = divmod(iteration, 2)
         chosen = places[order(3, epoch, 9)][4 * position : 4 * position + 4]
         reseed(3, "iteration", iteration)
         assert torch.equal(images, random_flip(random_crop(SMALL.images[chosen] / 255, 1)))
         assert torch.equal(labels, SMALL.labels[chosen])
+        assert torch.equal(shown, chosen)
 
 
 def test_batches_go_on_in_the_middle_of_an_epoch():
     whole, rest = first(6, torch.arange(11)), first(3, torch.arange(11), begin=3)
-    for (images, labels), (others, their_labels) in zip(whole[3:], rest, strict=True):
-        assert torch.equal(images, others)
-        assert torch.equal(labels, their_labels)
+    for batch, again in zip(whole[3:], rest, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(batch, again, strict=True))
 
 
 def test_one_pass_shows_every_image_once():
@@ -239,14 +239,22 @@ def test_one_pass_shows_every_image_once():
     assert torch.equal(torch.cat(found), SMALL.images[2:] / 255)
 
 
-def test_a_share_is_drawn_of_each_class():
+def test_of_each_class_a_share_or_so_many_take_part():
     labels = torch.tensor([0] * 10 + [1] * 4 + [2])
-    places = batches.share_of(labels, 0.5, seed=1)
-    assert np.bincount(labels[places]).tolist() == [5, 2, 1]
-    assert places.tolist() == sorted(set(places.tolist()))
-    assert torch.equal(places, batches.share_of(labels, 0.5, seed=1))
-    assert not torch.equal(places, batches.share_of(labels, 0.5, seed=2))
-    assert torch.equal(batches.share_of(labels, 1, seed=1), torch.arange(15))
+
+    def chosen(seed=1, **fields):
+        places = batches.taking_part(labels, Inputs(**fields), seed)
+        assert places.tolist() == sorted(set(places.tolist()))
+        return places
+
+    def counts(**fields):
+        return np.bincount(labels[chosen(**fields)]).tolist()
+
+    assert torch.equal(chosen(), torch.arange(15))
+    assert counts(share=0.5) == [5, 2, 1]
+    assert counts(per_class=3) == [3, 3, 1]
+    assert torch.equal(chosen(share=0.5), chosen(share=0.5))
+    assert not torch.equal(chosen(share=0.5), chosen(share=0.5, seed=2))
 
 
 # ---- npz -----------------------------------------------------------------------------------------------------------

@@ -21,10 +21,10 @@ from robust_transfer.data.encoded import EncodedPart
 from robust_transfer.data.images import centre, crop_box, random_crop, whole
 from robust_transfer.data.pack import pack
 from robust_transfer.errors import UserError
-from robust_transfer.plan.specs import Schedule
+from robust_transfer.plan.specs import Inputs, Schedule
 from robust_transfer.plan.specs.catalogue import CATALOGUE
 from robust_transfer.stages import prepare
-from robust_transfer.training.randomness import derived, reseed
+from robust_transfer.training.randomness import derived, order, reseed
 
 
 def picture(seed, width=40, height=30):
@@ -203,31 +203,23 @@ def test_one_who_stops_asking_leaves_no_threads():
 
 
 def test_batches_of_crops():
-    for images, labels in taken(batches.stream(PART, ALL, SCHEDULE, 0), 7):
+    for images, labels, places in taken(batches.stream(PART, ALL, SCHEDULE, 0), 7):
         assert (images.shape, images.dtype, images.is_contiguous()) == ((4, 3, 16, 16), torch.float32, True)
         assert (images.min() >= 0) & (images.max() <= 1) & (images.max() > 0.5)
-        assert (labels.shape, labels.dtype) == ((4,), torch.int64)
+        assert (labels.shape, labels.dtype, places.shape) == ((4,), torch.int64, (4,))
 
 
 def test_each_image_draws_from_a_seed_of_its_own():
-
     places = ALL[::2]
-    for iteration, (images, labels) in enumerate(taken(batches.stream(PART, places, SCHEDULE, 0), 2)):
-        chosen = [place for _, place in chosen_places(places, iteration)]
-        assert labels.tolist() == [place % 3 for place in chosen]
-        for image, place in zip(images, chosen, strict=True):
+    for iteration, (images, labels, shown) in enumerate(taken(batches.stream(PART, places, SCHEDULE, 0), 5)):
+        epoch, position = divmod(iteration, 2)
+        expected = places[order(5, epoch, 10)][4 * position : 4 * position + 4]
+        assert torch.equal(shown, expected)
+        assert torch.equal(labels, expected % 3)
+        for image, place in zip(images, expected.tolist(), strict=True):
             seed = derived(5, f"crop/{iteration}", place)
-            expected = random_crop(picture(place, *SIZES[place % 5]), 16, True, seed)
-            assert torch.equal(image, torch.from_numpy(expected.copy()).permute(2, 0, 1) / 255)
-
-
-def chosen_places(places, iteration):
-    """Which images an iteration shows: those that a split of small images would."""
-    numbers = torch.arange(256, dtype=torch.uint8)[: len(PART), None, None, None]
-    small = tensors.Part(numbers.expand(-1, 1, 2, 2), PART.labels)
-    schedule = SCHEDULE.model_copy(update={"flip": False})
-    images, _ = next(batches.stream(small, places, schedule, iteration))
-    return [(iteration, round(float(image[0, 0, 0]) * 255)) for image in images]
+            by_hand = random_crop(picture(place, *SIZES[place % 5]), 16, True, seed)
+            assert torch.equal(image, torch.from_numpy(by_hand.copy()).permute(2, 0, 1) / 255)
 
 
 @pytest.mark.parametrize("threads", [2, 5])
@@ -266,15 +258,16 @@ def test_without_flip_the_crops_are_the_same_but_none_is_mirrored():
     flipped = taken(batches.stream(PART, ALL, SCHEDULE, 0), 5)
     plain = taken(batches.stream(PART, ALL, SCHEDULE.model_copy(update={"flip": False}), 0), 5)
     pairs = [
-        (a, b) for (left, _), (right, _) in zip(flipped, plain, strict=True) for a, b in zip(left, right, strict=True)
+        (a, b) for (left, *_), (right, *_) in zip(flipped, plain, strict=True) for a, b in zip(left, right, strict=True)
     ]
     assert all(torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in pairs)
     assert 4 < sum(not torch.equal(a, b) for a, b in pairs) < 16
 
 
-def test_crop_padding_is_refused_before_the_first_batch():
-    schedule = SCHEDULE.model_copy(update={"crop_padding": 4})
-    with pytest.raises(UserError, match=r"crop_padding: 4 is for small images; .* set crop_padding to 0"):
+@pytest.mark.parametrize("name", ["crop_padding", "rotation"])
+def test_the_augmentation_of_small_images_is_refused_before_the_first_batch(name):
+    schedule = SCHEDULE.model_copy(update={name: 4})
+    with pytest.raises(UserError, match=rf"{name}: 4 is for small images; .* set {name} to 0"):
         batches.stream(PART, ALL, schedule, 0)
 
 
@@ -300,7 +293,7 @@ def test_plain_images_in_order(threads):
 
 
 def test_a_share_of_the_images_is_drawn_from_files_too():
-    places = batches.share_of(PART.labels, 0.5, seed=1)
+    places = batches.taking_part(PART.labels, Inputs(share=0.5), seed=1)
     assert np.bincount(PART.labels[places]).tolist() == [4, 4, 3]
 
 
@@ -484,7 +477,7 @@ def test_prepare_a_collection(tmp_path, monkeypatch):
     assert len({*kept, *held}) == 30
     assert all("test" in shown[image.numpy().tobytes()].name for image in data.test.images)
     # And a training on it runs.
-    images, _ = next(batches.stream(data.train, torch.arange(24), SCHEDULE, 0))
+    images, *_ = next(batches.stream(data.train, torch.arange(24), SCHEDULE, 0))
     assert images.shape == (4, 3, 16, 16)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer.attacks.advertorch_compat import LinfPGDAttack
-from robust_transfer.attacks.ready import frozen
+from robust_transfer.attacks.ready import fast_convolutions, frozen
 from robust_transfer.plan.specs import FeatureAttack
 
 
@@ -83,7 +83,7 @@ def perturb_features(
     with nullcontext() if generator_seed is None else torch.random.fork_rng(devices=cuda):
         if generator_seed is not None:
             torch.manual_seed(generator_seed)
-        with frozen(extractor), torch.enable_grad():
+        with frozen(extractor), torch.enable_grad(), fast_convolutions(images):
             begin = (images - mean) / std if normalised else images
             moved = attacker.perturb(begin, torch.zeros(len(images), dtype=torch.int64, device=images.device))
     if not all(finite):

@@ -20,7 +20,7 @@ from robust_transfer.attacks.advertorch_compat import (
 )
 from robust_transfer.attacks.budget import BudgetError, Threat, check_budget, quantise, to_float
 from robust_transfer.attacks.feature import FeaturesOf, perturb_features
-from robust_transfer.attacks.ready import attack_ready, frozen
+from robust_transfer.attacks.ready import attack_ready, fast_convolutions, frozen
 
 LOSS_SCALE = 2.0**30
 """Times cross entropy. A power of two changes no gradient's direction or rounding, but keeps the small
@@ -85,7 +85,7 @@ def perturb(
         return images.clone()
     cuda = [images.device] if images.is_cuda else []
     own_generator = nullcontext() if generator_seed is None else torch.random.fork_rng(devices=cuda)
-    with own_generator, frozen(model), torch.enable_grad():
+    with own_generator, frozen(model), torch.enable_grad(), fast_convolutions(images):
         if generator_seed is not None:
             torch.manual_seed(generator_seed)
         if attack.labels == "predicted":
