@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from itertools import groupby
 from pathlib import Path
 
 from robust_transfer.errors import UserError
@@ -27,14 +28,16 @@ def _summary(results: Path) -> int:
 
     plan = freeze.thaw(freeze.newest(results))
     made = [product for product in plan.products.values() if (results / f"{product.stem}.json").exists()]
-    for product in made:
-        if product.kind == "table":
-            print((results / f"{product.stem}.md").read_text(encoding="utf-8"))
+    main = [p for p in made if p.kind == "table" and p.study == plan.origin["main_study"] and p.name[-1].isdigit()]
+    if main:
+        print((results / f"{main[-1].stem}.md").read_text(encoding="utf-8"))
     nodes = sum((results / node.card).exists() for node in plan.nodes.values())
     print(f"{nodes} of {len(plan.nodes)} nodes and {len(made)} of {len(plan.products)} tables and figures are made:")
-    for product in made:
-        endings = "{csv,parquet,md}" if product.kind == "table" else "{png,svg}"
-        print(f"  {results / product.stem}.{endings}")
+    for (kind, study), group in groupby(made, lambda product: (product.kind, product.study)):
+        endings = "{csv,parquet,md}" if kind == "table" else "{png,svg}"
+        names = [product.name for product in group]
+        chosen = names[0] if len(names) == 1 else "{" + ",".join(names) + "}"
+        print(f"  {results}/{kind}s/{study}/{chosen}.{endings}")
     print(f"Where each number came from: the nodes column of the .parquet, then {results}/<kind>/<node>/card.json;")
     print("`robust-transfer audit` checks all of it. What to run is said in config.yaml.")
     return 0

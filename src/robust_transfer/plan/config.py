@@ -54,6 +54,7 @@ class Settings(Spec):
     switches: dict[str, Protocol] = Field(default_factory=dict)
     studies: Annotated[list[str], Field(min_length=1)]
     main_study: str
+    compare_protocols: bool = False
     seed: WholeNumber = 0
     data_root: str = "data"
     machine: Machine = Machine()

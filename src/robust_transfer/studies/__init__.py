@@ -1,10 +1,11 @@
 """One module a paper: which node fills which cell of which table or figure. Nothing here imports torch.
 
-A study module has `Section`, the model of its part of the config, and `plan(settings, section, plan, mistakes)`, which
-adds its nodes, tables and figures to the plan.
+A study module has `Section`, the model of its part of the config; `plan(settings, section, plan, mistakes)`, which
+adds its nodes, tables and figures to the plan; and `headline(section)`, a table and the few cells of it that show what
+a switch does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from pydantic import ValidationError
 
 from robust_transfer.plan import config as configs
 from robust_transfer.plan.graph import Plan
-from robust_transfer.studies import davchev, renofeation
+from robust_transfer.plan.protocol import PROTOCOLS, Protocol
+from robust_transfer.plan.specs import Spec
+from robust_transfer.studies import davchev, protocols, renofeation
 
 STUDIES = {"davchev": davchev, "renofeation": renofeation}
 
@@ -25,6 +28,25 @@ def make_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
     Raises:
         UserError: with every mistake in the config, a line each.
     """
+    plan, settings, sections = _planned(config, workflow)
+    if settings.compare_protocols:
+        for name, section in sections.items():
+            variants = _variants(config, workflow, name)
+            protocols.add_table(plan, settings, name, STUDIES[name].headline(section), variants)
+    return plan
+
+
+def _variants(config: Mapping[str, Any], workflow: Path, name: str) -> Iterator[tuple[str, Protocol, Plan]]:
+    """The plans of one study with each of its switches set to each protocol, all else as the config says."""
+    alone = {"studies": [name], "main_study": name, "compare_protocols": False}
+    for switch in protocols.switches_of(name, workflow):
+        for choice in PROTOCOLS:
+            switches = {**(config.get("switches") or {}), switch: choice}
+            yield switch, choice, _planned({**config, **alone, "switches": switches}, workflow)[0]
+
+
+def _planned(config: Mapping[str, Any], workflow: Path) -> tuple[Plan, configs.Settings, dict[str, Spec]]:
+    """The plan, the settings and the studies' sections; see make_plan."""
     settings, values, mistakes = configs.load(config, workflow)
     known = {*configs.Settings.model_fields, *STUDIES}
     for key in values:
@@ -53,4 +75,4 @@ def make_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
         "machine": settings.machine.model_dump(),
         "data_root": settings.data_root,
     }
-    return plan
+    return plan, settings, sections

@@ -14,6 +14,7 @@ from robust_transfer.plan.config import Settings, check_depth, look_up
 from robust_transfer.plan.graph import Node, Plan
 from robust_transfer.plan.published import published_table
 from robust_transfer.plan.specs import AnyAttack, Fraction, Inputs, Recipe, Schedule, Spec, Trainable
+from robust_transfer.studies.protocols import Headline
 
 Depth = Annotated[Literal["1", "12", "56"], BeforeValidator(str)]
 """The paper's names of the depths: layers of ResNet-56 that are trained."""
@@ -183,6 +184,12 @@ def plan(settings: Settings, section: Section, plan: Plan, mistakes: list[str]) 
                 "cells": [{k: v for k, v in cell.items() if k != "published"} for cell in cells if cell["row"] in rows],
             },
         )
+
+
+def headline(section: Section) -> Headline:
+    """Robust sources, targets and from scratch, clean and under the strongest attack."""
+    rows = ["R_fgsm->nat 12", "R_pgd->nat 12", "R_fgsm->fgsm 56", "R_pgd->pgd 56", "R_pgd"]
+    return "table1", [(row, column) for row in rows for column in ("clean", "WB-PGD")]
 
 
 FIGURE_TITLES = {

@@ -7,11 +7,19 @@ success rate, P(wrong on the adversarial image | right on the clean one).
 
 from robust_transfer.plan.config import Settings
 from robust_transfer.plan.graph import Plan
+from robust_transfer.studies.protocols import Headline
 from robust_transfer.studies.renofeation.methods import Methods, Task
-from robust_transfer.studies.renofeation.results import Results
+from robust_transfer.studies.renofeation.results import ASR, CLEAN, COMPARED, Results
 from robust_transfer.studies.renofeation.section import Section, mistakes_in
 
-__all__ = ["Section", "plan"]
+__all__ = ["Section", "headline", "plan"]
+
+
+def headline(section: Section) -> Headline:
+    """The first network's averages over the targets."""
+    network = next(iter(section.networks))
+    rows = [f"{network} {method} {what}" for method in COMPARED for what in (CLEAN, ASR)]
+    return "table6", [(row, "Average") for row in rows]
 
 
 def plan(settings: Settings, section: Section, plan: Plan, mistakes: list[str]) -> None:
