@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from robust_transfer.attacks.budget import ONE, BudgetError, check_budget, quantise, to_float
+from robust_transfer.attacks.craft import craft
 from robust_transfer.attacks.feature import FeaturesOf, feature_loss, perturb_features
-from robust_transfer.attacks.perturb import craft
 from robust_transfer.models import files
 from robust_transfer.plan.specs import CifarResNet, FeatureAttack
 

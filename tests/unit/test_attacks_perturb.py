@@ -10,7 +10,8 @@ from torch import nn
 
 from robust_transfer.attacks.advertorch_compat import L2PGDAttack, LinfPGDAttack
 from robust_transfer.attacks.budget import BudgetError, check_budget, to_float
-from robust_transfer.attacks.perturb import batch_seed, craft, perturb
+from robust_transfer.attacks.craft import batch_seed, craft
+from robust_transfer.attacks.perturb import perturb
 
 
 def attack(algorithm="pgd", **changes):

@@ -6,8 +6,11 @@ from torch import Tensor, nn
 
 from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import attack_ready
+from robust_transfer.data.views import two_views
 from robust_transfer.models.classifier import Classifier, Observed, training_mode
 from robust_transfer.objectives import terms
+from robust_transfer.objectives.consistency import consistency
+from robust_transfer.objectives.contrastive import nt_xent
 from robust_transfer.objectives.free import FreePerturbation
 from robust_transfer.plan.specs import Recipe
 
@@ -44,6 +47,43 @@ class Objective:
 
     def __call__(self, images: Tensor, labels: Tensor, places: Tensor) -> Tensor:
         """The loss of N x C x H x W pixels, N labels and the images' N places in the training split."""
+        if self.recipe.terms.contrastive:
+            loss = self._of_views(images)
+        elif self.recipe.terms.consistency:
+            loss = self._of_copies(images, labels)
+        else:
+            loss = self._of_examples(images, labels, places)
+        weights = self.recipe.terms
+        if weights.start_distance:
+            loss = loss + weights.start_distance * terms.start_distance(self.network, self.start)
+        if weights.head_penalty:
+            loss = loss + weights.head_penalty * terms.head_penalty(self.network.head)
+        return loss
+
+    def _of_views(self, images: Tensor) -> Tensor:
+        """What the projections of two views of each image lack in likeness."""
+        about = self.recipe.terms.contrastive
+        views = two_views(images, about.strength, about.smallest_crop, self.recipe.schedule.flip)
+        training_mode(self.network, self.held)
+        # In one pass, as the authors do: batch norm sees all views at once.
+        return nt_xent(*self.network(torch.cat(views)).chunk(2), about.temperature)
+
+    def _of_copies(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Cross entropy of noisy copies, and how little they agree."""
+        about = self.recipe.terms.consistency
+        copies = images.repeat(about.copies, 1, 1, 1)
+        training_mode(self.network, self.held)
+        logits = self.network(self._noisy(copies))
+        return consistency(logits.unflatten(0, (about.copies, len(images))), labels, about.weight, about.entropy)
+
+    def _noisy(self, images: Tensor) -> Tensor:
+        """Noise is drawn on the CPU, so that a seed means the same on every device."""
+        sigma = self.recipe.inputs.noise
+        return images + sigma * torch.randn(images.shape).to(images.device) if sigma else images
+
+    def _of_examples(self, images: Tensor, labels: Tensor, places: Tensor) -> Tensor:
+        """Cross entropy of clean and adversarial images, and what their features add."""
+        images = self._noisy(images)
         clean_weight = self._clean_weight()
         adversarial = self._adversarial(images, labels) if clean_weight < 1 else None
         training_mode(self.network, self.held)
@@ -63,10 +103,6 @@ class Objective:
         if near := weights.similarity:
             wanted = self.source_features[places.to(self.source_features.device)]
             loss = loss + near.weight * terms.similarity(seen["clean"].features, wanted, near.norm)
-        if weights.start_distance:
-            loss = loss + weights.start_distance * terms.start_distance(self.network, self.start)
-        if weights.head_penalty:
-            loss = loss + weights.head_penalty * terms.head_penalty(self.network.head)
         return loss
 
     def after_backward(self) -> None:

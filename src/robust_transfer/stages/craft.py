@@ -6,7 +6,7 @@ import torch
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
-from robust_transfer.attacks.perturb import craft
+from robust_transfer.attacks.craft import craft
 from robust_transfer.data import tensors
 from robust_transfer.errors import UserError
 from robust_transfer.models import files

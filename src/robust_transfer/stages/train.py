@@ -8,6 +8,7 @@ from robust_transfer.data import tensors
 from robust_transfer.models import files
 from robust_transfer.models.classifier import reset_last, reset_parameters
 from robust_transfer.models.spectral import bake, reparametrise_spectral
+from robust_transfer.objectives.contrastive import projection_head
 from robust_transfer.plan.specs import Recipe
 from robust_transfer.stages.job import Job
 from robust_transfer.training.loop import train
@@ -36,6 +37,9 @@ def run(job: Job) -> dict[str, Any]:
             reset_parameters(network)
     if recipe.head != "keep" and (job.has("start") or recipe.head != "new"):
         network.renew_head(data.classes, **({} if recipe.head == "new" else recipe.head.model_dump()))
+    if recipe.terms.contrastive:
+        about = recipe.terms.contrastive
+        network.head = projection_head(network.width, about.size, about.batch_norm)
     if recipe.spectral:
         reparametrise_spectral(network, **recipe.spectral.model_dump())
     network.to(job.device)
@@ -45,6 +49,8 @@ def run(job: Job) -> dict[str, Any]:
         every = job.machine["checkpoint_seconds"]
         history = train(network, data, recipe, job.node.id, job.checkpoint, every, stop, teacher, features)
     bake(network)
+    if recipe.terms.contrastive:
+        network.renew_head(data.classes)  # the projection was for this training alone
     files.save(job.output, network, spec, channels, data.classes, tuned=tuned)
     metrics = dict(history[-1])
     if recipe.schedule.select == "best_validation":

@@ -1,7 +1,7 @@
 """A running training's state on disk, so that a killed run continues and ends with the same bits."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from robust_transfer.objectives.objective import Objective
 from robust_transfer.store import replacing
 from robust_transfer.training.averaging import Average
+from robust_transfer.training.schedule import Plateau
 
 
 @dataclass
@@ -21,7 +22,7 @@ class Progress:
 
     iteration: the next one. best: the selection metric of the kept weights, None before the first.
     kept: the weights selected so far (empty while the last are to be kept). history: one entry an epoch.
-    losses: those of the running epoch, one an iteration.
+    losses: those of the running epoch, one an iteration. plateau: whether the accuracy still grows.
     """
 
     iteration: int = 0
@@ -29,6 +30,7 @@ class Progress:
     kept: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
+    plateau: Plateau = field(default_factory=Plateau)
 
 
 def save(
@@ -54,6 +56,7 @@ def save(
     if progress.losses:
         tensors["losses"] = torch.stack(progress.losses)
     about = {"iteration": progress.iteration, "best": progress.best, "history": progress.history}
+    about["plateau"] = asdict(progress.plateau)
     with replacing(path) as temporary:
         # Tensors may share memory (kept weights right after a selection do not, but clones are cheap and always right).
         save_file(
@@ -95,4 +98,6 @@ def restore(
         if name in momentum:
             optimiser.state[parameter]["momentum_buffer"] = momentum[name]
     losses = list(tensors["losses"].to(device)) if "losses" in tensors else []
-    return Progress(about["iteration"], about["best"], part("kept/"), about["history"], losses)
+    return Progress(
+        about["iteration"], about["best"], part("kept/"), about["history"], losses, Plateau(**about["plateau"])
+    )

@@ -27,6 +27,7 @@ from robust_transfer.plan.specs import Recipe
 from robust_transfer.training import checkpoint
 from robust_transfer.training.averaging import Average
 from robust_transfer.training.checkpoint import Progress
+from robust_transfer.training.lars import Lars
 from robust_transfer.training.randomness import reseed
 from robust_transfer.training.schedule import iterations_of, learning_rate
 from robust_transfer.training.signals import Interrupted, StopRequest
@@ -74,7 +75,8 @@ def train(
     held = with_held_statistics(network, frozen, recipe.frozen_statistics, recipe.trained_statistics)
     network.dropout = recipe.dropout
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.SGD(trained, schedule.lr, schedule.momentum, weight_decay=schedule.weight_decay)
+    method = {"sgd": torch.optim.SGD, "lars": Lars}[schedule.optimiser]
+    optimiser = method(trained, schedule.lr, schedule.momentum, weight_decay=schedule.weight_decay)
     objective = Objective(network, recipe, held, teacher, source_features)
     average = Average(network) if recipe.averaging else None
     progress = checkpoint.restore(state, run, network, optimiser, objective, average) or Progress()
@@ -86,11 +88,11 @@ def train(
     replay = recipe.inputs.attack.replay if objective.free else 1
     stream = batches.stream(data.train, places, schedule, progress.iteration // replay)
     batch = None
-    while progress.iteration < length:
+    while progress.iteration < length and not progress.plateau.is_over(schedule):
         if batch is None or progress.iteration % replay == 0:
             batch = next(stream)
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(schedule, progress.iteration, per_epoch)
+            group["lr"] = learning_rate(schedule, progress.iteration, per_epoch, progress.plateau.falls)
 
         with _diverging(progress.iteration, per_epoch):
             loss = objective(*batch)
@@ -111,9 +113,8 @@ def train(
         if ends_epoch or saves or len(losses) % LOOK_EVERY == 0:
             _must_be_finite(losses, progress.iteration, per_epoch)
         if ends_epoch:
-            selects = schedule.select == "best_validation" or progress.iteration == length
             with _diverging(progress.iteration - 1, per_epoch):
-                _end_epoch(network, data, recipe, progress, per_epoch, selects)
+                _end_epoch(network, data, recipe, progress, per_epoch, progress.iteration == length)
             losses.clear()
         if saves:
             checkpoint.save(state, run, progress, network, optimiser, objective, average)
@@ -127,7 +128,7 @@ def train(
         average.put(network)
         reseed(schedule.seed, "statistics")
         average.renew_statistics(network, batches.one_pass(data.train, places, schedule), recipe.averaging.dropout)
-        if len(data.validation):
+        if len(data.validation) and not recipe.terms.contrastive:
             progress.history.append(progress.history[-1] | validate(network, data.validation, recipe))
     network.dropout = 0.0
     network.eval()
@@ -166,38 +167,45 @@ def _diverged(what: str, iteration: int, per_epoch: int) -> UserError:
 
 
 def _end_epoch(
-    network: Classifier, data: Data, recipe: Recipe, progress: Progress, per_epoch: int, selects: bool
+    network: Classifier, data: Data, recipe: Recipe, progress: Progress, per_epoch: int, is_last: bool
 ) -> None:
-    """Write the history; where it selects, measure on the validation split and keep the weights if they are the best
-    (later on a tie).
+    """Write the history; measure, where something depends on it; keep the weights if they are the best (later on a
+    tie), and note whether the accuracy still grows.
     """
+    schedule = recipe.schedule
+    selects = (schedule.select == "best_validation" or is_last) and not recipe.terms.contrastive
     entry = {
         "epoch": math.ceil(progress.iteration / per_epoch),
         "loss": torch.stack(progress.losses).mean().item(),
     }
     if selects and len(data.validation):
         entry |= validate(network, data.validation, recipe)
-    if recipe.schedule.select == "best_validation" and (progress.best is None or entry["selected_by"] >= progress.best):
+    if schedule.decay == "plateau":
+        watched = validate(network, data.split(schedule.watch), recipe, adversarially=True)
+        entry["watched"] = watched.get("adversarial", watched["clean"])
+        progress.plateau.look(entry["watched"], schedule.patience)
+    if schedule.select == "best_validation" and (progress.best is None or entry["selected_by"] >= progress.best):
         progress.best = entry["selected_by"]
         progress.kept = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     progress.history.append(entry)
     log.info(" ".join(f"{key} {value:.4g}" for key, value in entry.items()))
 
 
-def validate(network: Classifier, part: Part, recipe: Recipe) -> dict[str, float]:
-    """Accuracy in per cent on a validation split: clean, under the training attack, and weighted as the loss is.
+def validate(network: Classifier, part: Part, recipe: Recipe, adversarially: bool = False) -> dict[str, float]:
+    """Accuracy in per cent on a split: clean, under the training attack, and weighted as the loss is.
 
-    The weighted mean selects the epoch; adversarial accuracy is measured only where it does.
+    The weighted mean selects the epoch; adversarial accuracy is measured only where it does, or if it is asked for.
     """
     clean = _accuracy(predict(network, part.images), part.labels)
     found = {"clean": clean, "selected_by": clean}
     inputs, schedule = recipe.inputs, recipe.schedule
-    if inputs.attack and schedule.select == "best_validation":
+    attack = inputs.attack
+    if attack and attack.algorithm != "free" and (adversarially or schedule.select == "best_validation"):
         reseed(schedule.seed, "validation")
         right = 0
         for images, labels in zip(part.images.split(512), part.labels.split(512), strict=True):
             with attacking(network):
-                adversarial = perturb(network, to_pixels(images), labels, inputs.attack)
+                adversarial = perturb(network, to_pixels(images), labels, attack)
             right += int((predict(network, adversarial).argmax(1) == labels).sum())
         found["adversarial"] = 100 * right / len(part)
         found["selected_by"] = inputs.clean_weight * clean + (1 - inputs.clean_weight) * found["adversarial"]

@@ -5,7 +5,7 @@ so that a field added later (a new method's switch) leaves the ids of existing n
 of a stage's meaning: whoever changes one raises that stage's version (graph.py).
 """
 
-from robust_transfer.plan.specs.attacks import AnyAttack, Attack, FeatureAttack, Fgsm, Free, Pgd, TrainingAttack
+from robust_transfer.plan.specs.attacks import AnyAttack, Apgd, Attack, FeatureAttack, Fgsm, Free, Pgd, TrainingAttack
 from robust_transfer.plan.specs.datasets import AnyDataset, Dataset, Digits, Folder, Npz, Torchvision
 from robust_transfer.plan.specs.fields import (
     Count,
@@ -28,7 +28,14 @@ from robust_transfer.plan.specs.networks import (
     TorchvisionNet,
     WideResNet,
 )
-from robust_transfer.plan.specs.objectives import FeatureDistance, Inputs, Similarity, Terms
+from robust_transfer.plan.specs.objectives import (
+    Consistency,
+    Contrastive,
+    FeatureDistance,
+    Inputs,
+    Similarity,
+    Terms,
+)
 from robust_transfer.plan.specs.recipes import TUNABLE, Head, Last, Recipe, Spectral, Trainable, trainable_slug
 from robust_transfer.plan.specs.schedules import Averaging, Schedule
 
@@ -39,10 +46,13 @@ __all__ = [
     "AnyDataset",
     "AnyNetwork",
     "AnyNormalise",
+    "Apgd",
     "Attack",
     "Averaging",
     "CifarDenseNet",
     "CifarResNet",
+    "Consistency",
+    "Contrastive",
     "Count",
     "Dataset",
     "Digits",

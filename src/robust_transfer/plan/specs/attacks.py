@@ -95,6 +95,29 @@ class Pgd(Attack):
         return f"{'cw' if self.loss == 'margin' else 'pgd'}{self.steps}-{self.norm}-{self.eps:.4g}"
 
 
+class Apgd(Attack):
+    """Auto-PGD on the cross entropy (Croce & Hein 2020), which sets its step size itself.
+
+    restarts: runs from random starts, each for the images that the former left right.
+    rho: the step is halved where fewer than this share of the steps since the last look raised the loss.
+    """
+
+    algorithm: Literal["apgd"]
+    steps: Count
+    restarts: Count = 1
+    rho: Annotated[Number, Field(gt=0, lt=1)] = 0.75
+
+    @model_validator(mode="after")
+    def _only_what_it_can(self):
+        if self.labels != "true":
+            raise ValueError("labels: auto-PGD raises the loss of the true labels; leave the key out")
+        return self
+
+    @property
+    def slug(self) -> str:
+        return f"apgd{self.steps}-{self.norm}-{self.eps:.4g}"
+
+
 class FeatureAttack(Attack):
     """Projected gradient steps that drive one penultimate feature up and the others to zero (Rezaei & Liu 2020;
     Chin et al. 2020, Eq. 4). Needs a feature extractor and no labels.
@@ -168,6 +191,6 @@ class Free(Attack):
         return f"free{self.replay}-{self.norm}-{self.eps:.4g}"
 
 
-AnyAttack = Annotated[Fgsm | Pgd | FeatureAttack, Field(discriminator="algorithm")]
+AnyAttack = Annotated[Fgsm | Pgd | Apgd | FeatureAttack, Field(discriminator="algorithm")]
 TrainingAttack = Annotated[Fgsm | Pgd | Free, Field(discriminator="algorithm")]
 """Attacks that raise a classification loss, as adversarial training does."""

@@ -16,6 +16,7 @@ class Inputs(Spec):
     mixing: both trains on the clean and the adversarial batch in every iteration; either draws one of the two.
     clean_weight: weight of the clean batch's loss (both) or its probability (either); the adversarial batch has the
         rest.
+    noise: standard deviation of Gaussian noise on the pixels of every training image; they may leave [0, 1].
     share: of each class's training images, the part that takes part, drawn at random.
     per_class: of each class so many training images take part at most, drawn at random.
     """
@@ -23,6 +24,7 @@ class Inputs(Spec):
     attack: TrainingAttack | None = None
     mixing: Literal["both", "either"] = "both"
     clean_weight: Annotated[Number, Field(ge=0, le=1)] = 0.5
+    noise: NonNegative = 0.0
     share: Annotated[Number, Field(gt=0, le=1)] = 1.0
     per_class: Count | None = None
 
@@ -36,7 +38,7 @@ class Inputs(Spec):
 
     @property
     def slug(self) -> str:
-        return self.attack.algorithm if self.attack else "nat"
+        return self.attack.algorithm if self.attack else "noise" if self.noise else "nat"
 
 
 class Similarity(Spec):
@@ -62,6 +64,33 @@ class FeatureDistance(Spec):
     reduction: Literal["sum", "mean"] = "sum"
 
 
+class Consistency(Spec):
+    """Several noisy copies of each image, which are to agree (Jeong & Shin 2020, Eq. 8); takes the place of the plain
+    cross entropy. The noise is that of the inputs.
+
+    copies: m. weight, entropy: lambda and eta.
+    """
+
+    copies: Annotated[Count, Field(ge=2)] = 2
+    weight: NonNegative
+    entropy: NonNegative
+
+
+class Contrastive(Spec):
+    """Learning features without labels from two views of each image (SimCLR, Chen et al. 2020); takes the place of the
+    cross entropy. The projection head is thrown away afterwards.
+
+    temperature: of the loss. size: of the projections. batch_norm: in the projection head.
+    strength: of the colour distortion. smallest_crop: least share of an image that a view shows.
+    """
+
+    temperature: Positive
+    size: Count = 128
+    batch_norm: bool = False
+    strength: NonNegative = 1.0
+    smallest_crop: Annotated[Number, Field(gt=0, le=1)] = 0.08
+
+
 class Terms(Spec):
     """What is added to the cross entropy, each with its weight.
 
@@ -70,7 +99,7 @@ class Terms(Spec):
     start_distance: lambda of the squared distance of the weights from those the run inherited, the head left out
         (L2-SP, Li et al. 2018; Chin et al. 2020, Eq. 2).
     head_penalty: beta of the squared length of the head's weights and biases (Chin et al. 2020, below Eq. 1).
-    similarity, feature_distance: none unless given.
+    similarity, feature_distance, consistency, contrastive: none unless given.
     """
 
     feature_distillation: NonNegative = 0.0
@@ -78,6 +107,8 @@ class Terms(Spec):
     head_penalty: NonNegative = 0.0
     similarity: Similarity | None = None
     feature_distance: FeatureDistance | None = None
+    consistency: Consistency | None = None
+    contrastive: Contrastive | None = None
 
     @property
     def slug(self) -> str:
@@ -86,5 +117,7 @@ class Terms(Spec):
             "+l2sp": self.start_distance,
             "+lwf": self.similarity,
             "+fdm": self.feature_distance,
+            "+cr": self.consistency,
+            "+simclr": self.contrastive,
         }
         return "".join(word for word, used in words.items() if used)

@@ -128,6 +128,19 @@ class Recipe(Spec):
             raise ValueError(f"averaging.every: no average is taken in {self.schedule.iterations} iterations")
         return self
 
+    @model_validator(mode="after")
+    def _terms_fit_the_inputs(self):
+        terms, inputs = self.terms, self.inputs
+        if terms.consistency and (inputs.attack or not inputs.noise):
+            raise ValueError("terms.consistency: it compares noisy copies; set inputs.noise above 0 and no attack")
+        if terms.contrastive and (inputs.attack or inputs.noise or terms.consistency):
+            raise ValueError("terms.contrastive: it makes its own views; set no attack, noise or consistency")
+        if terms.contrastive and self.schedule.select != "last":
+            raise ValueError("terms.contrastive: there is no accuracy to select by; set schedule.select: last")
+        if terms.feature_distance and (not inputs.attack or inputs.mixing == "either"):
+            raise ValueError("terms.feature_distance: it compares clean and adversarial images; set an attack on both")
+        return self
+
     @property
     def slug(self) -> str:
         """What a run does, in a word that is a function of the spec alone: `nat`, `pgd`, `nat+distil+dropout+swa`."""

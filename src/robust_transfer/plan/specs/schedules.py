@@ -30,12 +30,16 @@ class Averaging(Spec):
 
 
 class Schedule(Spec):
-    """How the loss is brought down: stochastic gradient descent with momentum.
+    """How the loss is brought down, by steps with momentum.
 
     epochs or iterations: how long, in passes over the training split (the last incomplete batch of each is left out) or
         in batches.
     batch_size: clean images an iteration; adversarial ones come on top.
-    decay: the learning rate's shape: constant, steps (times gamma at each milestone) or cosine to zero.
+    decay: the learning rate's shape: constant, steps (times gamma at each milestone), cosine to zero, or plateau (times
+        gamma where `patience` epochs bring no new best accuracy, under the training attack if there is one; the
+        training ends early at fall number `falls`).
+    watch: the split on which a plateau shows.
+    optimiser: stochastic gradient descent, or with layer-wise rates (LARS, You et al. 2017), for large batches.
     milestones: in epochs or iterations, as the length is.
     warm_up: so long, in the same unit, the rate rises from 0 in a straight line (Goyal et al. 2017).
     head_first: so many iterations move the head alone (a warm start of it).
@@ -51,7 +55,11 @@ class Schedule(Spec):
     lr: Positive
     momentum: Fraction = 0.9
     weight_decay: NonNegative = 0.0
-    decay: Literal["constant", "steps", "cosine"] = "constant"
+    optimiser: Literal["sgd", "lars"] = "sgd"
+    decay: Literal["constant", "steps", "cosine", "plateau"] = "constant"
+    patience: Count | None = None
+    falls: Count = 3
+    watch: Literal["validation", "test"] = "validation"
     milestones: list[Count] = []  # noqa: RUF012 (pydantic copies it)
     gamma: Annotated[Number, Field(gt=0, le=1)] = 0.1
     warm_up: WholeNumber = 0
@@ -66,6 +74,12 @@ class Schedule(Spec):
     def _one_length(self):
         if (self.epochs is None) == (self.iterations is None):
             raise ValueError("epochs: give either epochs or iterations")
+        return self
+
+    @model_validator(mode="after")
+    def _plateau_needs_patience(self):
+        if (self.decay == "plateau") != (self.patience is not None):
+            raise ValueError("patience: epochs without a new best are wanted with decay: plateau, and only there")
         return self
 
     @model_validator(mode="after")

@@ -1,0 +1,77 @@
+"""Adversarial examples of a whole set, in the form in which they are stored.
+
+A new algorithm is a new branch of _perturbed, and its spec.
+"""
+
+import hashlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from robust_transfer.attacks.budget import BudgetError, check_budget, quantise, to_float
+from robust_transfer.attacks.feature import FeaturesOf, perturb_features
+from robust_transfer.attacks.perturb import Attack, perturb
+from robust_transfer.attacks.ready import attack_ready
+
+
+def craft(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor | None,
+    attack: Attack,
+    batch_size: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    progress: Callable[[Tensor], None] | None = None,
+    done: Tensor | None = None,
+) -> Tensor:
+    """Adversarial examples of a whole set, in the stored form of budget.py (uint16, on the CPU), budget kept.
+
+    images: N x C x H x W uint8; labels: N int64. The model, on `device`, is attacked in evaluation mode.
+    seed: of the random starts; each batch has its own, made from this and its first image's place in the set.
+    progress: called after each batch with all images made so far, to save them or to count.
+    done: what such a call was given, to go on from there; the result has the same bits as a run in one go.
+
+    Raises:
+        BudgetError: where `done` is not from these images and this attack, or an attack leaves its budget.
+        FloatingPointError: where the loss's gradient is not finite.
+    """
+    made = torch.empty(images.shape, dtype=torch.uint16)
+    begin = 0 if done is None else len(done)
+    if begin:
+        if begin > len(images) or (begin % batch_size and begin < len(images)):
+            raise BudgetError(f"{begin} images were made before, which is no whole number of batches of {batch_size}")
+        check_budget(done, images[:begin].cpu(), attack)
+        made[:begin] = done
+    if begin == len(images):
+        return made
+    sample = to_float(images[:batch_size].to(device))
+    ready = attack_ready(FeaturesOf(model) if attack.algorithm == "feature" else model, sample=sample)
+    for first in range(begin, len(images), batch_size):
+        batch = slice(first, first + batch_size)
+        clean = images[batch].to(device)
+        truth = None if labels is None else labels[batch].to(device)
+        try:
+            adversarial = _perturbed(ready, to_float(clean), truth, attack, batch_seed(seed, first))
+        except FloatingPointError as error:
+            raise FloatingPointError(f"images {first} to {first + len(clean) - 1}: {error}") from None
+        made[batch] = quantise(adversarial, clean, attack).cpu()
+        if progress:
+            progress(made[: first + len(clean)])
+    return made
+
+
+def batch_seed(seed: int, first: int) -> int:
+    """The seed of the batch that begins with image number `first`, in 0..2^63-1."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{first}".encode()).digest()[:8], "little") >> 1
+
+
+def _perturbed(ready: nn.Module, images: Tensor, labels: Tensor | None, attack: Attack, seed: int) -> Tensor:
+    if attack.algorithm == "feature":
+        return perturb_features(ready, images, attack, generator_seed=seed)
+    if attack.algorithm == "apgd":
+        from robust_transfer.attacks.apgd import perturb_apgd  # its library costs seconds to import
+
+        return perturb_apgd(ready, images, labels, attack, generator_seed=seed)
+    return perturb(ready, images, labels, attack, generator_seed=seed)
