@@ -16,9 +16,9 @@ from robust_transfer.plan.graph import KINDS, Plan
 from robust_transfer.plan.published import published_table
 from robust_transfer.stages import products
 from robust_transfer.studies import make_plan
-from robust_transfer.tables import metrics
+from robust_transfer.tables.estimates import Estimate, mean_of, proportion
 from robust_transfer.tables.layout import markdown, wide
-from robust_transfer.tables.metrics import METRICS, accuracy, attack_success_rate, mean_of, proportion
+from robust_transfer.tables.metrics import METRICS, accuracy, attack_success_rate
 from robust_transfer.tables.tidy import COLUMNS, tidy
 
 REPOSITORY = Path(__file__).parents[2]
@@ -88,8 +88,8 @@ def test_outcomes_of_different_images_are_not_compared(tmp_path):
 
 
 def test_the_mean_of_estimates_and_its_interval():
-    found = mean_of([metrics.Estimate(10.0, 7.0, 13.0, 100), metrics.Estimate(30.0, 26.0, 34.0, 50)])
-    assert found == metrics.Estimate(20.0, 20 - 2.5, 20 + 2.5, 150)  # half of sqrt(3^2 + 4^2)
+    found = mean_of([Estimate(10.0, 7.0, 13.0, 100), Estimate(30.0, 26.0, 34.0, 50)])
+    assert found == Estimate(20.0, 20 - 2.5, 20 + 2.5, 150)  # half of sqrt(3^2 + 4^2)
 
 
 def test_the_mean_attack_success_rate_pairs_its_roles(tmp_path):

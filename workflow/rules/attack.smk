@@ -62,3 +62,24 @@ rule measure:
         "measure {wildcards.node}"
     shell:
         "exec python -m robust_transfer.stages measure {wildcards.node} --threads {threads} --log {log}"
+
+
+rule certify:
+    input:
+        ancient(parents_of),
+    output:
+        artifact="results/certify/{node}/certificates.parquet",
+        card="results/certify/{node}/card.json",
+    log:
+        "results/logs/certify/{node}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: machine("threads")
+    resources:
+        gpu=machine("gpus"),
+        mem_mb=machine("memory_mb"),
+        runtime=720,
+    message:
+        "certify {wildcards.node}"
+    shell:
+        "exec python -m robust_transfer.stages certify {wildcards.node} --threads {threads} --log {log}"

@@ -6,7 +6,7 @@ A slug is a function of kind, spec and parents alone: the same node wanted by tw
 from collections.abc import Sequence
 
 from robust_transfer.plan.graph import Node, Plan
-from robust_transfer.plan.specs import AnyAttack, AnyDataset, AnyNetwork, Recipe, trainable_slug
+from robust_transfer.plan.specs import AnyAttack, AnyDataset, AnyNetwork, Recipe, Smoothing, trainable_slug
 
 
 def prepare(plan: Plan, dataset: AnyDataset) -> Node:
@@ -81,6 +81,12 @@ def evaluate(plan: Plan, model: Node, data: Node, examples: Node | None = None, 
     return plan.add(
         "evaluate", f"{model.slug}.{'' if own else 'from-'}{attack}", {}, model=model, data=data, examples=examples
     )
+
+
+def certify(plan: Plan, model: Node, data: Node, smoothing: Smoothing, seed: int, split: str = "test") -> Node:
+    """The certificates of some images of a split of `data` under the smoothed `model`."""
+    spec = {"smoothing": smoothing.canonical(), "split": split, "seed": seed}
+    return plan.add("certify", f"{model.slug}.{smoothing.slug}", spec, model=model, data=data)
 
 
 def measure(plan: Plan, model: Node, source: Node, data: Node) -> Node:

@@ -27,6 +27,7 @@ KINDS: dict[str, Kind] = {
     "choose": Kind("model.safetensors"),
     "craft": Kind("examples.safetensors"),
     "evaluate": Kind("outcomes.parquet"),
+    "certify": Kind("certificates.parquet"),
     "measure": Kind("distances.json"),
 }
 PRODUCTS: dict[str, Kind] = {"table": Kind("csv"), "figure": Kind("png")}

@@ -19,6 +19,7 @@ STAGES = {
     "choose": "choose",
     "craft": "craft",
     "evaluate": "evaluate",
+    "certify": "certify",
     "measure": "measure",
 }
 PRODUCTS = {"tabulate": "table", "draw": "figure"}

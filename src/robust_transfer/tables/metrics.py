@@ -5,43 +5,12 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 from safetensors import safe_open
-from scipy.stats import binomtest, norm
 
-Z = norm.ppf(0.975)
-
-
-class Estimate(NamedTuple):
-    """A value with its 95 % interval (NaN where it has none) and the number of images it rests on."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-def exactly(value: float, n: int = 0) -> Estimate:
-    """A number that is no estimate."""
-    return Estimate(value, math.nan, math.nan, n)
-
-
-def proportion(successes: int, n: int) -> Estimate:
-    """Successes / n in per cent, with Wilson's 95 % interval (Wilson 1927); NaN for n = 0."""
-    if n == 0:
-        return exactly(math.nan)
-    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
-    return Estimate(100 * successes / n, 100 * interval.low, 100 * interval.high, n)
-
-
-def mean_of(estimates: list[Estimate]) -> Estimate:
-    """The plain mean of independent estimates. Its interval takes each one's half width for a standard deviation."""
-    values = [estimate.value for estimate in estimates]
-    half = math.sqrt(sum(((e.high - e.low) / 2) ** 2 for e in estimates)) / len(estimates)
-    mean = sum(values) / len(values)
-    return Estimate(mean, mean - half, mean + half, sum(e.n for e in estimates))
+from robust_transfer.smoothing.results import average_certified_radius, certified_accuracy
+from robust_transfer.tables.estimates import Estimate, Z, exactly, mean_of, proportion
 
 
 @lru_cache(maxsize=64)
@@ -104,6 +73,21 @@ def chosen(name: str) -> Callable[[Path], Estimate]:
     return value
 
 
+def smoothed_accuracy(certificates: Path) -> Estimate:
+    """Share of images that the smoothed classifier predicts right, abstaining being wrong (Cohen et al. 2019)."""
+    return certified_accuracy(_outcomes(certificates))
+
+
+def certified_at(radius: float) -> Callable[[Path], Estimate]:
+    """The metric that counts what is right and certified for at least this radius."""
+    return lambda certificates: certified_accuracy(_outcomes(certificates), radius)
+
+
+def acr(certificates: Path) -> Estimate:
+    """Average certified radius (Zhai et al. 2020)."""
+    return average_certified_radius(_outcomes(certificates))
+
+
 @lru_cache(maxsize=64)
 def _labels(data: Path) -> dict[str, list[int]]:
     with safe_open(data, "pt") as file:
@@ -134,6 +118,9 @@ METRICS: dict[str, Callable[..., Estimate]] = {
     "mean_attack_success_rate": mean_attack_success_rate,
     "feature_distance": feature_distance,
     "weight_distance": weight_distance,
+    "smoothed_accuracy": smoothed_accuracy,
+    "certified_accuracy_0.5": certified_at(0.5),
+    "average_certified_radius": acr,
     "classes": classes,
     "train_images_a_class": images_a_class("train", "validation"),
     "test_images_a_class": images_a_class("test"),

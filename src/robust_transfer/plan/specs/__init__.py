@@ -38,6 +38,7 @@ from robust_transfer.plan.specs.objectives import (
 )
 from robust_transfer.plan.specs.recipes import TUNABLE, Head, Last, Recipe, Spectral, Trainable, trainable_slug
 from robust_transfer.plan.specs.schedules import Averaging, Schedule
+from robust_transfer.plan.specs.smoothing import Smoothing
 
 __all__ = [
     "IMAGENET",
@@ -75,6 +76,7 @@ __all__ = [
     "Recipe",
     "Schedule",
     "Similarity",
+    "Smoothing",
     "Spec",
     "Spectral",
     "Terms",

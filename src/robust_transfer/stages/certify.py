@@ -1,0 +1,80 @@
+"""certify: how far around each image a smoothed classifier's prediction is certain."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from robust_transfer.data import tensors
+from robust_transfer.errors import UserError
+from robust_transfer.models import files
+from robust_transfer.plan.specs import Smoothing
+from robust_transfer.smoothing.certify import Certificate, certify_set
+from robust_transfer.smoothing.results import average_certified_radius, certified_accuracy, evenly_spaced
+from robust_transfer.stages.job import Job
+from robust_transfer.store import write_json
+from robust_transfer.training.signals import Interrupted, listening
+
+log = logging.getLogger("robust_transfer")
+BATCH = 1024
+"""Samples in a forward pass; no count depends on it."""
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Write one row an image (index, label, prediction, radius, top, count); returns accuracy and mean radius.
+
+    A killed certification continues after the last image whose certificate was saved.
+    """
+    smoothing = Smoothing.model_validate(job.spec["smoothing"])
+    part = tensors.load(job.parent("data")).split(job.spec["split"])
+    network, *_ = files.load(job.parent("model"))
+    places = evenly_spaced(len(part), smoothing.images, smoothing.whole_steps)
+    state = job.checkpoint.with_suffix(".json")
+    saved_at = time.monotonic()
+
+    def save(made: list[Certificate]) -> None:
+        nonlocal saved_at
+        log.info("%d of %d images: class %d, radius %.4f", len(made), len(places), made[-1].prediction, made[-1].radius)
+        if stop or time.monotonic() - saved_at > job.machine["checkpoint_seconds"]:
+            write_json(state, {"run": job.node.id, "certificates": made})
+            saved_at = time.monotonic()
+        if stop:
+            raise Interrupted(stop.signal)
+
+    with listening() as stop:
+        try:
+            made = certify_set(
+                network.to(job.device),
+                part.images,
+                places,
+                smoothing,
+                seed=job.spec["seed"],
+                batch=BATCH,
+                device=job.device,
+                progress=save,
+                done=_done(state, job.node.id),
+            )
+        except FloatingPointError as error:
+            raise UserError(f"{error}; {job.node.parents['model']} has diverged: look at its log") from None
+    table = pd.DataFrame(made, columns=Certificate._fields)
+    table.insert(0, "index", places)
+    table.insert(1, "label", part.labels[places].tolist())
+    table.to_parquet(job.output, index=False)
+    state.unlink(missing_ok=True)
+    return {
+        "accuracy": certified_accuracy(table).value,
+        "average_certified_radius": average_certified_radius(table).value,
+        "n": len(table),
+    }
+
+
+def _done(state: Path, run: str) -> list[Certificate]:
+    """What an earlier run of the same node had saved; nothing where that is damaged or another node's."""
+    try:
+        content = json.loads(state.read_text(encoding="utf-8"))
+        return [Certificate(*each) for each in content["certificates"]] if content["run"] == run else []
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return []

@@ -1,0 +1,38 @@
+"""Numbers with their 95 % intervals."""
+
+import math
+from typing import NamedTuple
+
+from scipy.stats import binomtest, norm
+
+Z = norm.ppf(0.975)
+
+
+class Estimate(NamedTuple):
+    """A value with its 95 % interval (NaN where it has none) and the number of images it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def exactly(value: float, n: int = 0) -> Estimate:
+    """A number that is no estimate."""
+    return Estimate(value, math.nan, math.nan, n)
+
+
+def proportion(successes: int, n: int) -> Estimate:
+    """Successes / n in per cent, with Wilson's 95 % interval (Wilson 1927); NaN for n = 0."""
+    if n == 0:
+        return exactly(math.nan)
+    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    return Estimate(100 * successes / n, 100 * interval.low, 100 * interval.high, n)
+
+
+def mean_of(estimates: list[Estimate]) -> Estimate:
+    """The plain mean of independent estimates. Its interval takes each one's half width for a standard deviation."""
+    values = [estimate.value for estimate in estimates]
+    half = math.sqrt(sum(((e.high - e.low) / 2) ** 2 for e in estimates)) / len(estimates)
+    mean = sum(values) / len(values)
+    return Estimate(mean, mean - half, mean + half, sum(e.n for e in estimates))
