@@ -16,9 +16,8 @@ from robust_transfer.data.collections.lists import lines, mat
 from robust_transfer.errors import UserError
 from robust_transfer.plan import presence
 from robust_transfer.plan.graph import Node
-from robust_transfer.plan.specs import AnyDataset
+from robust_transfer.plan.specs import AnyDataset, Collection
 from robust_transfer.plan.specs.catalogue import CATALOGUE
-from robust_transfer.plan.specs.datasets import Collection
 
 # ---- tiny sets in the true layouts ---------------------------------------------------------------------------------
 

@@ -21,10 +21,13 @@ from robust_transfer.data.encoded import EncodedPart
 from robust_transfer.data.images import centre, crop_box, random_crop, whole
 from robust_transfer.data.pack import pack
 from robust_transfer.errors import UserError
-from robust_transfer.plan.specs import Inputs, Schedule
+from robust_transfer.models import files
+from robust_transfer.plan.specs import CifarResNet, Inputs, Pgd, Recipe, Schedule
 from robust_transfer.plan.specs.catalogue import CATALOGUE
 from robust_transfer.stages import prepare
+from robust_transfer.training.loop import train
 from robust_transfer.training.randomness import derived, order, reseed
+from robust_transfer.training.signals import Interrupted, StopRequest
 
 
 def picture(seed, width=40, height=30):
@@ -280,6 +283,43 @@ def test_one_pass_shows_every_image_once_and_the_same_way_every_time():
     for image, place in zip(joined, places.tolist(), strict=True):
         expected = random_crop(picture(place, *SIZES[place % 5]), 16, True, derived(5, "pass", place))
         assert torch.equal(image, torch.from_numpy(expected.copy()).permute(2, 0, 1) / 255)
+
+
+class StopAfter(StopRequest):
+    """A stop that is asked for after so many iterations."""
+
+    def __init__(self, iterations):
+        super().__init__()
+        self.left = iterations
+
+    def __bool__(self):
+        self.left -= 1
+        if self.left <= 0:
+            self.signal = 15
+        return super().__bool__()
+
+
+def test_a_training_on_photographs_that_was_interrupted_ends_with_the_same_bits(tmp_path):
+    spec = CifarResNet(family="cifar-resnet", depth_per_stage=[1], width=4)
+    attack = Pgd(algorithm="pgd", eps="4/255", steps=1, step_size="eps/2", random_start=True)
+    recipe = Recipe(network=spec, inputs=Inputs(attack=attack), schedule=SCHEDULE)
+    images = torch.from_numpy(np.stack([centre(picture(i), 20, 16) for i in range(6)])).permute(0, 3, 1, 2)
+    measured = tensors.Part(images.contiguous(), torch.arange(6) % 3)
+
+    def trained(state, threads, *stops):
+        for stop in (*stops, None):
+            torch.manual_seed(0)
+            network = files.build(spec, channels=3, classes=3)
+            data = tensors.Data(replace(PART, threads=threads), measured, measured)
+            request = StopRequest() if stop is None else StopAfter(stop)
+            try:
+                train(network, data, recipe, "transfer.0123456789ab", tmp_path / state, 1e9, request)
+            except Interrupted:
+                assert stop
+        return network.state_dict()
+
+    whole_run, interrupted = trained("one", 1), trained("two", 3, 2, 7)
+    assert all(torch.equal(interrupted[name], tensor) for name, tensor in whole_run.items())
 
 
 @pytest.mark.parametrize("threads", [1, 3])

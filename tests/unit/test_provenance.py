@@ -37,7 +37,7 @@ def defaults():
     """The default of every field that enters an id."""
     found = {}
     for name, model in vars(specs).items():
-        if isinstance(model, type) and issubclass(model, specs.Spec) and model.__module__ == specs.__name__:
+        if isinstance(model, type) and issubclass(model, specs.Spec) and model.__module__.startswith(specs.__name__):
             for field, about in model.model_fields.items():
                 if about.default is not PydanticUndefined and not about.exclude:
                     plain = (

@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -35,11 +34,10 @@ def pack(path: Path, splits: Splits, classes: list[str], size: int, resize: int,
     offsets = np.cumsum([0, *lengths])
     numbers = {"train_offsets": offsets} | {f"{name}_labels": labels for name, (_, labels) in splits.items()}
     shapes = {f"{name}_images": (len(splits[name][0]), 3, size, size) for name in MEASURED}
-    about = {"size": str(size), "resize": str(resize), "classes": json.dumps(classes, ensure_ascii=True)}
+    shapes["train_files"] = (int(offsets[-1]),)
+    about = {"size": str(size), "resize": str(resize), "classes": json.dumps(classes)}
     with open(path, "wb") as out:
-        _write_header(
-            out, {n: len(v) for n, v in numbers.items()}, shapes | {"train_files": (int(offsets[-1]),)}, about
-        )
+        out.write(_header({name: (len(values),) for name, values in numbers.items()}, shapes, about))
         for values in numbers.values():
             out.write(values.astype("<i8").tobytes())
         for name in MEASURED:
@@ -73,13 +71,15 @@ def _content(file: Path) -> bytes:
         raise UserError(f"{file} cannot be read ({error.strerror}); give yourself the right to, or {REMEDY}") from None
 
 
-def _write_header(out: BinaryIO, numbers: dict[str, int], shapes: dict[str, tuple[int, ...]], about: dict[str, str]):
-    """The header of the format; int64 first, so that every tensor lies at a multiple of its items' size."""
+def _header(int64: dict[str, tuple[int, ...]], uint8: dict[str, tuple[int, ...]], about: dict[str, str]) -> bytes:
+    """The header of the format, from the tensors' shapes in the order in which they follow; int64 first, so that every
+    tensor lies at a multiple of its items' size.
+    """
     header, end = {"__metadata__": about}, 0
-    for kind, width, tensors in (("I64", 8, {n: (c,) for n, c in numbers.items()}), ("U8", 1, shapes)):
+    for kind, width, tensors in (("I64", 8, int64), ("U8", 1, uint8)):
         for name, shape in tensors.items():
             begin, end = end, end + width * int(np.prod(shape))
             header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    out.write(len(text).to_bytes(8, "little") + text)
+    return len(text).to_bytes(8, "little") + text

@@ -18,6 +18,7 @@ from robust_transfer.errors import UserError
 from robust_transfer.plan.specs import Digits, Folder, Npz, Torchvision
 
 Split = tuple[np.ndarray, np.ndarray]
+"""Images, or the paths of image files, and their labels."""
 Splits = dict[str, Split]
 """train, and test where the set has a test split of its own."""
 

@@ -8,7 +8,7 @@ from robust_transfer.plan.specs import Dataset
 
 
 def split(spec: Dataset, splits: Splits) -> Splits:
-    """train, validation and test of a data set: uint8 images (N x H x W x C) and labels 0..n-1.
+    """train, validation and test of a data set: uint8 images (N x H x W x C) or N paths of images, and labels 0..n-1.
 
     The draws come from numpy's RandomState, whose stream is frozen across versions.
 

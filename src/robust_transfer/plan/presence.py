@@ -1,6 +1,6 @@
 """Whether the files of the data sets are there, asked before the first job runs, for all sets at once.
 
-Only a look at names: the readers in data/sources.py check the content.
+Only a look at names: the readers in data/sources.py and data/collections check the content.
 """
 
 from collections.abc import Iterable

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from robust_transfer.training.randomness import derived
 
 CHUNK = 128
-"""Samples that are drawn from one generator. A power of two, so that usual batches are whole chunks; at 128, seeding
-costs 1 % of the time at most for the smallest images, and a chunk of 224 x 224 photographs is 77 MB."""
+"""Samples that are drawn from one generator. A power of two, so that usual batches are whole chunks; at 128, seeding is
+well under 1 % of the time on a CPU even for 8 x 8 images, and a chunk of 224 x 224 photographs is 77 MB."""
 
 
 @torch.inference_mode()

@@ -10,8 +10,8 @@ from pathlib import Path
 from robust_transfer.data.collections import folders, matlab, tables, text
 from robust_transfer.data.collections.manifest import Listed, Manifest, checked
 from robust_transfer.errors import UserError
+from robust_transfer.plan.specs import Collection
 from robust_transfer.plan.specs.catalogue import CATALOGUE
-from robust_transfer.plan.specs.datasets import Collection
 
 READERS: dict[str, Callable[[Path, int], Listed]] = {
     "stanford-dogs": matlab.stanford_dogs,

@@ -11,7 +11,7 @@ from robust_transfer.data.collections.manifest import Listed
 def caltech_101(folder: Path, seed: int) -> Listed:
     """Caltech-101 (Fei-Fei et al. 2004): CLASS/image_0001.jpg, without BACKGROUND_Google; 30 images a class train.
 
-    They are drawn at random, as Kornblith et al. do; vaishnavi's code takes the first 30.
+    They are drawn at random; vaishnavi's code takes the first 30 files.
     """
     return _drawn(folder, "image_", 30, seed, leave_out="BACKGROUND_Google")
 
@@ -19,7 +19,7 @@ def caltech_101(folder: Path, seed: int) -> Listed:
 def caltech_256(folder: Path, seed: int) -> Listed:
     """Caltech-256 (Griffin et al. 2007): 001.ak47/001_0001.jpg, with 257.clutter; 60 images a class train.
 
-    They are drawn at random, as Kornblith et al. do; vaishnavi's code takes the first 60.
+    They are drawn at random; vaishnavi's code takes the first 60 files.
     """
     return _drawn(folder, r"\d{3}_", 60, seed)
 

@@ -6,7 +6,7 @@ of a stage's meaning: whoever changes one raises that stage's version (graph.py)
 """
 
 from robust_transfer.plan.specs.attacks import AnyAttack, Apgd, Attack, FeatureAttack, Fgsm, Free, Pgd, TrainingAttack
-from robust_transfer.plan.specs.datasets import AnyDataset, Dataset, Digits, Folder, Npz, Torchvision
+from robust_transfer.plan.specs.datasets import AnyDataset, Collection, Dataset, Digits, Folder, Npz, Torchvision
 from robust_transfer.plan.specs.fields import (
     Count,
     Fraction,
@@ -52,6 +52,7 @@ __all__ = [
     "Averaging",
     "CifarDenseNet",
     "CifarResNet",
+    "Collection",
     "Consistency",
     "Contrastive",
     "Count",
