@@ -29,8 +29,8 @@ wildcard_constraints:
     ending="csv|parquet|md|png|svg",
 
 
-include: "workflow/rules/prepare.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/prepare.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/results.smk"
 

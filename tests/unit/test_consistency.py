@@ -50,7 +50,7 @@ def test_sure_and_contradicting_copies_have_a_finite_loss_and_gradient():
     logits = torch.tensor([[[300.0, 0.0, -300.0]], [[-300.0, 0.0, 300.0]]], requires_grad=True)
     loss = consistency(logits, torch.tensor([1]), 5.0, 0.5)
     # KL(q || p_i) = 1/2 ln(1/2 / 1) + 1/2 ln(1/2 / e^-600) = 300 - ln 2.
-    assert float(loss) == pytest.approx(300 + 5 * (300 - math.log(2)) + 0.5 * math.log(2), rel=1e-6)
+    assert loss.item() == pytest.approx(300 + 5 * (300 - math.log(2)) + 0.5 * math.log(2), rel=1e-6)
     loss.backward()
     assert logits.grad.isfinite().all() and logits.grad.abs().max() > 0
 

@@ -42,8 +42,8 @@ def test_nt_xent_of_two_orthogonal_images():
 def test_nt_xent_brings_partners_together():
     torch.manual_seed(0)
     first, second = nn.Parameter(torch.randn(8, 16)), nn.Parameter(torch.randn(8, 16))
-    optimiser = torch.optim.SGD([first, second], 1.0)
-    for _ in range(300):
+    optimiser = torch.optim.SGD([first, second], 5.0)
+    for _ in range(60):
         optimiser.zero_grad()
         nt_xent(first, second, 0.5).backward()
         optimiser.step()
@@ -66,15 +66,8 @@ def test_the_projection_head():
 
 
 def test_a_crop_of_everything_is_the_image(colour):
-    square = colour[:, :, :, :6]
-
-    def whole(*shape):  # no area but the largest, no ratio but 1
-        return torch.ones(shape) if len(shape) == 2 and shape[1] != 2 and whole.first.pop() else torch.full(shape, 0.5)
-
-    whole.first = [False, True]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "rand", whole)
-        torch.testing.assert_close(random_resized_crop(square, 0.2), square)
+    # No box of the whole area fits but one of the image's own form, and that is what is left where none fits.
+    torch.testing.assert_close(random_resized_crop(colour, 1.0), colour)
 
 
 def test_crops_show_boxes_of_the_wanted_areas_and_ratios():
@@ -151,7 +144,7 @@ def test_views_come_from_the_global_generator_and_differ(colour):
     assert not torch.equal(draw(1)[0], first)
 
 
-def test_a_fifth_of_the_colour_views_is_grey_and_a_fifth_unjittered(monkeypatch):
+def test_a_fifth_of_the_colour_views_is_grey_and_a_fifth_unjittered():
     torch.manual_seed(0)
     images = torch.rand(3000, 3, 1, 1).expand(-1, -1, 4, 4).contiguous()  # crops of one colour are the image
     seen, _ = two_views(images, 0.5, 0.2, False)

@@ -27,7 +27,7 @@ NOWHERE = Path("/nonexistent")
 
 
 def read(spec, root=NOWHERE):
-    return READERS[spec.source](spec, root)
+    return READERS[spec.source](spec, root).splits
 
 
 def numbered(per_class, classes=3):
@@ -455,7 +455,7 @@ def test_a_damaged_torchvision_set_is_refused(tmp_path, monkeypatch):
     cifar_folder(tmp_path, "CIFAR10", monkeypatch)
     path = tmp_path / "cifar-10-batches-py" / "data_batch_3"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match="cifar-10-batches-py is missing, incomplete or damaged"):
+    with pytest.raises(UserError, match="cifar-10-batches-py missing, incomplete or damaged"):
         read(Torchvision(source="torchvision", name="CIFAR10"), tmp_path)
 
 

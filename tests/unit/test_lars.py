@@ -60,7 +60,7 @@ def test_frozen_weights_stay_and_a_closure_gives_its_loss():
         loss.backward()
         return loss
 
-    assert float(optimiser.step(closure)) == 4
+    assert optimiser.step(closure).item() == 4
     assert (frozen == 1).all() and (moving < 1).all()
 
 

@@ -1,37 +1,25 @@
 # Data sets and models, as distributed -> splits as tensors, networks in our form.
 
 
-rule prepare:
+use rule pretrain as prepare with:
     output:
         artifact="results/prepare/{node}/data.safetensors",
         card="results/prepare/{node}/card.json",
     log:
         "results/logs/prepare/{node}.log",
-    conda:
-        "../../envs/environment.yaml"
     resources:
+        gpu=0,
         mem_mb=machine("memory_mb"),
-        runtime=30,
-    message:
-        "prepare {wildcards.node}"
-    shell:
-        "exec python -m robust_transfer.stages prepare {wildcards.node} --threads {threads} --log {log}"
+        runtime=120,
 
 
-rule bring:
-    input:
-        ancient(parents_of),
+use rule pretrain as bring with:
     output:
         artifact="results/bring/{node}/model.safetensors",
         card="results/bring/{node}/card.json",
     log:
         "results/logs/bring/{node}.log",
-    conda:
-        "../../envs/environment.yaml"
     resources:
+        gpu=0,
         mem_mb=machine("memory_mb"),
         runtime=30,
-    message:
-        "bring {wildcards.node}"
-    shell:
-        "exec python -m robust_transfer.stages bring {wildcards.node} --threads {threads} --log {log}"

@@ -18,69 +18,48 @@ rule pretrain:
         mem_mb=machine("memory_mb"),
         runtime=1440,
     message:
-        "pretrain {wildcards.node}"
+        "{rule} {wildcards.node}"
     shell:
-        "exec python -m robust_transfer.stages pretrain {wildcards.node} --threads {threads} --log {log}"
+        "exec python -m robust_transfer.stages node {wildcards.node} --threads {threads} --log {log}"
 
 
-rule transfer:
-    input:
-        ancient(parents_of),
+use rule pretrain as transfer with:
     output:
         artifact="results/transfer/{node}/model.safetensors",
         card="results/transfer/{node}/card.json",
     log:
         "results/logs/transfer/{node}.log",
-    conda:
-        "../../envs/environment.yaml"
-    threads: machine("threads")
     resources:
         gpu=machine("gpus"),
         mem_mb=machine("memory_mb"),
         runtime=480,
-    message:
-        "transfer {wildcards.node}"
-    shell:
-        "exec python -m robust_transfer.stages transfer {wildcards.node} --threads {threads} --log {log}"
 
 
-rule choose:
-    input:
-        ancient(parents_of),
+# The best of several models, by which a grid search chooses.
+
+
+use rule pretrain as choose with:
     output:
         artifact="results/choose/{node}/model.safetensors",
         card="results/choose/{node}/card.json",
     log:
         "results/logs/choose/{node}.log",
-    conda:
-        "../../envs/environment.yaml"
-    threads: machine("threads")
     resources:
         gpu=machine("gpus"),
         mem_mb=machine("memory_mb"),
         runtime=60,
-    message:
-        "choose {wildcards.node}"
-    shell:
-        "exec python -m robust_transfer.stages choose {wildcards.node} --threads {threads} --log {log}"
 
 
-rule features:
-    input:
-        ancient(parents_of),
+# What a model makes of the images that another is trained on, and must not forget.
+
+
+use rule pretrain as features with:
     output:
         artifact="results/features/{node}/features.safetensors",
         card="results/features/{node}/card.json",
     log:
         "results/logs/features/{node}.log",
-    conda:
-        "../../envs/environment.yaml"
-    threads: machine("threads")
     resources:
         gpu=machine("gpus"),
         mem_mb=machine("memory_mb"),
         runtime=60,
-    message:
-        "features {wildcards.node}"
-    shell:
-        "exec python -m robust_transfer.stages features {wildcards.node} --threads {threads} --log {log}"

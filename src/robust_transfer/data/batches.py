@@ -61,16 +61,19 @@ def one_pass(part: Part | EncodedPart, places: Tensor, schedule: Schedule) -> It
 
 
 def augmented(part: Part, chosen: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
-    """The chosen images, augmented as the schedule says, and their labels; draws from torch's global generators."""
-    chosen = chosen.to(part.images.device)
-    images = to_pixels(part.images[chosen])
+    """The chosen images, augmented as the schedule says, and their labels; draws from torch's global generators.
+
+    Images that are scaled up are augmented before, in pixels of their own size.
+    """
+    chosen = chosen.to(part.kept.device)
+    images = to_pixels(part.kept[chosen])
     if schedule.crop_padding:
         images = random_crop(images, schedule.crop_padding)
     if schedule.flip:
         images = random_flip(images)
     if schedule.rotation:
         images = random_rotation(images, schedule.rotation)
-    return images, part.labels[chosen]
+    return part.shown(images), part.labels[chosen]
 
 
 def _in_order(places: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple[int, Tensor]]:

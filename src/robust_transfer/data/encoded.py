@@ -1,8 +1,11 @@
 """A training split that is kept as image files, and decoded when its images are asked for."""
 
+import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +14,12 @@ from torch import Tensor
 
 from robust_transfer.data.ahead import ahead
 from robust_transfer.data.images import centre, random_crop, rgb
+from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import to_pixels
 
 WINDOW = 3
 """How many batches are decoded ahead."""
+REMEDY = "put the old file back, or, to begin anew with what is there now, delete the set's folder in results/prepare"
 
 
 @dataclass(frozen=True)
@@ -69,3 +74,29 @@ class EncodedPart:
 
     def _crop(self, place: int, seed: int, flip: bool) -> np.ndarray:
         return random_crop(rgb(self._file(place)), self.size, flip, seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedPart(EncodedPart):
+    """The same for files that stay where they are: `files` and `offsets` are those of their paths, joined.
+
+    digests: N x 32 uint8, the files' sha256 when the set was prepared. below: the folder the paths are relative to.
+    """
+
+    digests: Tensor
+    below: Path
+
+    def _file(self, place: int) -> bytes:
+        """An image file's content, which is that of the day on which the set was prepared.
+
+        Raises:
+            UserError: where it is not.
+        """
+        path = self.below / os.fsdecode(super()._file(place))
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}); {REMEDY}") from None
+        if hashlib.sha256(content).digest() != self.digests[place].numpy().tobytes():
+            raise UserError(f"{path} is not the file that it was when the data set was prepared; {REMEDY}")
+        return content

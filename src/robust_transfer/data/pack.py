@@ -2,9 +2,15 @@
 
 train_files (uint8, the original files joined), train_offsets (N+1 int64), train_labels; for validation and test images
 (N x 3 x size x size uint8) and labels (int64). The header also says `size`, `resize` and the names of the `classes`.
+
+Where a copy of the training files would be too large, train_paths (uint8, their paths joined) and train_digests
+(N x 32 uint8, their sha256) stand in place of train_files: whoever reads such a file later can tell whether it is still
+the same.
 """
 
+import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,21 +26,30 @@ REMEDY = "unpack it again"
 MEASURED = ("validation", "test")
 WINDOW = 4
 """Images that are made ahead, for each thread."""
+DIGEST = 32
+"""Bytes of a sha256."""
 
 
-def pack(path: Path, splits: Splits, classes: list[str], size: int, resize: int, threads: int) -> None:
+def pack(
+    path: Path, splits: Splits, classes: list[str], size: int, resize: int, threads: int, below: Path | None = None
+) -> None:
     """Write splits of image paths (N paths, N labels).
 
+    below: the folder that the paths of training files are relative to, where these stay in place.
     Every image is decoded once, also those of the training part: a damaged one should not show hours later.
 
     Raises:
         UserError: where an image file is damaged or cannot be read.
     """
-    lengths = [file.stat().st_size for file in splits["train"][0]]
+    train = splits["train"][0]
+    paths = [os.fsencode(file.relative_to(below).as_posix()) for file in train] if below else []
+    lengths = [len(name) for name in paths] if below else [file.stat().st_size for file in train]
     offsets = np.cumsum([0, *lengths])
     numbers = {"train_offsets": offsets} | {f"{name}_labels": labels for name, (_, labels) in splits.items()}
     shapes = {f"{name}_images": (len(splits[name][0]), 3, size, size) for name in MEASURED}
-    shapes["train_files"] = (int(offsets[-1]),)
+    shapes["train_paths" if below else "train_files"] = (int(offsets[-1]),)
+    if below:
+        shapes["train_digests"] = (len(train), DIGEST)
     about = {"size": str(size), "resize": str(resize), "classes": json.dumps(classes)}
     with open(path, "wb") as out:
         out.write(_header({name: (len(values),) for name, values in numbers.items()}, shapes, about))
@@ -43,7 +58,10 @@ def pack(path: Path, splits: Splits, classes: list[str], size: int, resize: int,
         for name in MEASURED:
             for pixels in _each(partial(_middle, resize=resize, size=size), splits[name][0], threads):
                 out.write(pixels)
-        for content, length in zip(_each(_file, splits["train"][0], threads), lengths, strict=True):
+        if below:
+            out.writelines([*paths, *_each(_digest, train, threads)])
+            return
+        for content, length in zip(_each(_file, train, threads), lengths, strict=True):
             if len(content) != length:
                 raise UserError("the data set's files change while they are read; start again when they no longer do")
             out.write(content)
@@ -62,6 +80,10 @@ def _file(file: Path) -> bytes:
     content = _content(file)
     whole(content, file, REMEDY)
     return content
+
+
+def _digest(file: Path) -> bytes:
+    return hashlib.sha256(_file(file)).digest()
 
 
 def _content(file: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Where images come from. Each source gives its splits as uint8 images (N x H x W x C) and labels.
+"""Where images come from. Each source gives its splits as uint8 images (N x H x W x C) and labels, and names classes.
 
 A source reads a set as it is distributed and refuses a missing or partial one with one sentence that says what to put
 where.
@@ -9,10 +9,12 @@ import zlib
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 
+from robust_transfer.data import gtsrb
 from robust_transfer.data.images import centre, rgb, whole
 from robust_transfer.errors import UserError
 from robust_transfer.plan.specs import Digits, Folder, Npz, Torchvision
@@ -23,13 +25,21 @@ Splits = dict[str, Split]
 """train, and test where the set has a test split of its own."""
 
 
-def read_digits(spec: Digits, data_root: Path) -> Splits:
+class Source(NamedTuple):
+    """A set as it is distributed: its splits, and the name of each class in the order of their numbers."""
+
+    splits: Splits
+    classes: list[str]
+
+
+def read_digits(spec: Digits, data_root: Path) -> Source:
     """scikit-learn's digits: 1,797 images of 8x8 with values 0..16, scaled to 0..255. No test split of their own."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    return {"train": (_appearing(images, spec.appearance)[..., None], digits.target.astype(np.int64))}
+    train = _appearing(images, spec.appearance)[..., None], digits.target.astype(np.int64)
+    return Source({"train": train}, _numbers(10))
 
 
 def _appearing(images: np.ndarray, appearance: str) -> np.ndarray:
@@ -45,30 +55,45 @@ def _appearing(images: np.ndarray, appearance: str) -> np.ndarray:
     return images
 
 
-def read_torchvision(spec: Torchvision, data_root: Path) -> Splits:
-    """CIFAR-10 or CIFAR-100 from torchvision's folder layout.
+def read_torchvision(spec: Torchvision, data_root: Path) -> Source:
+    """CIFAR-10, CIFAR-100, SVHN or GTSRB from torchvision's folder layout.
+
+    SVHN's label 10 is class 0, the digit. SVHN and GTSRB name no classes but by numbers.
 
     Raises:
-        UserError: where the set is missing or damaged (torchvision checks the files' MD5).
+        UserError: where the set is missing or damaged (torchvision checks the MD5 of all files but GTSRB's).
     """
     import torchvision
 
-    source = getattr(torchvision.datasets, spec.name)
-    splits = {}
-    for split, train in (("train", True), ("test", False)):
+    if spec.name == "GTSRB":
+        return Source(gtsrb.read(spec, data_root), _numbers(43))
+    splits, names = {}, _numbers(10)
+    for split in ("train", "test"):
         try:
-            dataset = source(data_root, train=train, download=False)
+            if spec.name == "SVHN":
+                dataset = torchvision.datasets.SVHN(data_root, split, download=False)
+                splits[split] = (dataset.data.transpose(0, 2, 3, 1), dataset.labels)
+            else:
+                of_name = getattr(torchvision.datasets, spec.name)
+                dataset = of_name(data_root, train=split == "train", download=False)
+                splits[split], names = (dataset.data, np.asarray(dataset.targets, np.int64)), dataset.classes
         except RuntimeError:
+            named = ", ".join(str(data_root / file) for file in spec.files)
             raise UserError(
-                f"{spec.name}: {data_root / spec.files[0]} is missing, incomplete or damaged (the files' MD5 are "
-                f"checked); {spec.remedy.format(root=data_root)}"
+                f"{spec.name}: {named} missing, incomplete or damaged (the files' MD5 are checked); "
+                f"{spec.remedy.format(root=data_root)}"
             ) from None
-        splits[split] = (np.asarray(dataset.data), np.asarray(dataset.targets, np.int64))
-    return splits
+    return Source(splits, names)
 
 
-def read_npz(spec: Npz, data_root: Path) -> Splits:
+def _numbers(count: int) -> list[str]:
+    return [str(number) for number in range(count)]
+
+
+def read_npz(spec: Npz, data_root: Path) -> Source:
     """An .npz file of uint8 images, plain (SPLIT_images) or as JPEG files joined (SPLIT_jpeg, SPLIT_offsets).
+
+    Classes have no names but their numbers.
 
     Raises:
         UserError: where the file is missing, damaged, another than sha256 says, or lacks an array.
@@ -83,11 +108,12 @@ def read_npz(spec: Npz, data_root: Path) -> Splits:
             raise UserError(f"{path} is another file: sha256 {found}, wanted {spec.sha256}; fetch it again")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {
+            splits = {
                 ours: _npz_split(arrays, theirs, path) for ours, theirs in (("train", spec.train), ("test", spec.test))
             }
     except (ValueError, TypeError, OSError, EOFError, BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is no whole .npz file ({error}); fetch it again") from None
+    return Source(splits, _numbers(1 + max(int(labels.max(initial=-1)) for _, labels in splits.values())))
 
 
 def _npz_split(arrays: np.lib.npyio.NpzFile, split: str, path: Path) -> Split:
@@ -111,7 +137,7 @@ def _decode(joined: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(rgb(joined[start:end].tobytes())) for start, end in pairwise(offsets)])
 
 
-def read_folder(spec: Folder, data_root: Path) -> Splits:
+def read_folder(spec: Folder, data_root: Path) -> Source:
     """Folders FOLDER/{train,test}/CLASS/ of image files; classes are numbered in the order of their names.
 
     Raises:
@@ -140,10 +166,10 @@ def read_folder(spec: Folder, data_root: Path) -> Splits:
                 images.append(centre(image, spec.size, spec.size))
                 labels.append(label)
         splits[split] = (np.stack(images), np.asarray(labels, np.int64))
-    return splits
+    return Source(splits, names["train"])
 
 
-READERS: dict[str, Callable[..., Splits]] = {
+READERS: dict[str, Callable[..., Source]] = {
     "sklearn-digits": read_digits,
     "torchvision": read_torchvision,
     "npz": read_npz,

@@ -15,12 +15,29 @@ def split(spec: Dataset, splits: Splits) -> Splits:
     Raises:
         UserError: where a class has too few images for its share.
     """
-    chosen = {name: _choose(part, spec.classes) for name, part in splits.items()}
+    count = 1 + max(int(labels.max(initial=-1)) for _, labels in splits.values())
+    kept = chosen_classes(spec, count) if spec.classes or spec.half else None
+    chosen = {name: _choose(part, kept) for name, part in splits.items()}
     if "test" not in chosen:
         chosen["train"], chosen["test"] = _hold_out(chosen["train"], spec.test, spec.seed, "test")
     train, validation = _hold_out(chosen["train"], spec.validation, spec.seed + 1, "validation")
     parts = {"train": train, "validation": validation, "test": chosen["test"]}
     return {name: _first(part, spec.limit) for name, part in parts.items()}
+
+
+def chosen_classes(spec: Dataset, count: int) -> list[int]:
+    """The classes kept of a set that has `count` of them, in their new order.
+
+    Raises:
+        UserError: where they are too few to be halved.
+    """
+    if spec.classes or not spec.half:
+        return spec.classes or list(range(count))
+    if count < 4:
+        raise UserError(f"half: {spec.half} is wanted of {count} classes, but each half must have two; take half away")
+    drawn = np.random.RandomState(spec.halves_seed).permutation(count)
+    first = (count + 1) // 2
+    return sorted((drawn[:first] if spec.half == "first" else drawn[first:]).tolist())
 
 
 def _choose(part: Split, classes: list[int] | None) -> Split:

@@ -10,6 +10,7 @@ import pandas as pd
 from safetensors import safe_open
 
 from robust_transfer.attacks.budget import to_float
+from robust_transfer.data import tensors
 
 
 def read(wanted: dict[str, dict[str, Any]], artifact_of: Callable[[str], Path]) -> dict[str, np.ndarray]:
@@ -41,13 +42,19 @@ def _about(path: Path) -> dict[str, str]:
         return file.metadata()
 
 
+def _shown(path: Path, about: dict[str, Any]) -> np.ndarray:
+    """A split's images as the models see them, those that are wanted."""
+    images = tensors.load(path).split(about["split"]).images
+    return to_float(images[evenly(len(images), about.get("count", len(images)))]).numpy()
+
+
 def _tensor(path: Path, name: str) -> Any:
     with safe_open(path, "pt") as file:
         return file.get_tensor(name)
 
 
 READERS: dict[str, Callable[[Path, dict[str, Any]], np.ndarray]] = {
-    "images": lambda path, about: to_float(_tensor(path, f"{about['split']}_images")).numpy(),
+    "images": _shown,
     "labels": lambda path, about: _tensor(path, f"{about['split']}_labels").numpy(),
     "classes": lambda path, about: np.array(json.loads(_about(path)["classes"])),
     "examples": lambda path, about: to_float(_tensor(path, "examples")).numpy(),

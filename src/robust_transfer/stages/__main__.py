@@ -1,5 +1,7 @@
 """Make one node, table or figure: `python -m robust_transfer.stages <stage> <node id or study/name>`.
 
+The stage `node` is that of the node's own kind.
+
 Started by the rules of the workflow, or by hand. Ends with 0, with 1 and one clear sentence, or with 128 + n where
 signal n asked it to stop and its state is saved.
 """
@@ -28,7 +30,7 @@ PRODUCTS = {"tabulate": "table", "draw": "figure"}
 def main(arguments: list[str]) -> int:
     """Parse the command line, make the thing, and turn what a user can mend into a sentence."""
     parser = argparse.ArgumentParser(prog="python -m robust_transfer.stages", description=__doc__.splitlines()[0])
-    parser.add_argument("stage", choices=[*STAGES, *PRODUCTS])
+    parser.add_argument("stage", choices=["node", *STAGES, *PRODUCTS])
     parser.add_argument("what", help="a node's id, or for tabulate and draw STUDY/NAME")
     parser.add_argument("--plan", type=Path, help="the frozen plan (default: the running Snakemake's, or the newest)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results (%(default)s)")
@@ -73,6 +75,8 @@ def run(options: argparse.Namespace) -> int:
         from robust_transfer.stages import job
 
         node = plan.nodes.get(options.what)
+        if options.stage == "node" and node is not None:
+            options.stage = node.kind
         if node is None or node.kind != options.stage:
             raise UserError(f"{options.stage} {options.what} is not in the plan {path}; `snakemake -n` shows what is")
         stage = import_module(f"robust_transfer.stages.{STAGES[options.stage]}").run

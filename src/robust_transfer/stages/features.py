@@ -20,7 +20,7 @@ def run(job: Job) -> dict[str, Any]:
     """
     network, *_ = files.load(job.parent("model"))
     network.to(job.device)
-    part = tensors.load(job.parent("data"), job.device).train
+    part = tensors.load(job.parent("data"), job.device, job.data_root).train
     features = torch.cat([network.features(images).cpu() for images, _ in part.plain(BATCH)])
     save_file({"features": features}, job.output)
     return {"n": len(features), "width": features.shape[1]}

@@ -24,7 +24,7 @@ def run(job: Job) -> dict[str, Any]:
     found = {"weight_distance": float(terms.start_distance(network, own))}
     network.to(job.device), source.to(job.device)
     distances = []
-    for images, _ in tensors.load(job.parent("data"), job.device).train.plain(BATCH):
+    for images, _ in tensors.load(job.parent("data"), job.device, job.data_root).train.plain(BATCH):
         stages, wanted = network.observe(images).stages, source.observe(images).stages
         # An image at a time in the sum over stages: each stage's mean over its elements.
         pairs = zip(stages, wanted, strict=True)

@@ -8,6 +8,7 @@ from robust_transfer.data import collections, splits, tensors
 from robust_transfer.data.pack import pack
 from robust_transfer.data.sources import READERS
 from robust_transfer.plan.specs import AnyDataset
+from robust_transfer.plan.specs.catalogue import CATALOGUE
 from robust_transfer.stages.job import Job
 
 
@@ -16,10 +17,14 @@ def run(job: Job) -> dict[str, Any]:
     spec = TypeAdapter(AnyDataset).validate_python(job.spec)
     if spec.source == "collection":
         manifest = collections.read(spec, job.data_root)
-        parts = splits.split(spec, manifest.splits())
-        names = [manifest.classes[i] for i in spec.classes or range(len(manifest.classes))]
-        pack(job.output, parts, names, spec.size, spec.resize, job.threads)
+        parts, names = splits.split(spec, manifest.splits()), manifest.classes
     else:
-        parts = splits.split(spec, READERS[spec.source](spec, job.data_root))
-        tensors.save(job.output, parts, [str(name) for name in spec.classes or range(int(parts["train"][1].max()) + 1)])
+        source = READERS[spec.source](spec, job.data_root)
+        parts, names = splits.split(spec, source.splits), source.classes
+    names = [names[i] for i in splits.chosen_classes(spec, len(names))]
+    if spec.source == "collection":
+        below = job.data_root if CATALOGUE[spec.name].stays else None
+        pack(job.output, parts, names, spec.size, spec.resize, job.threads, below)
+    else:
+        tensors.save(job.output, parts, names, spec.scaled_to)
     return {name: len(labels) for name, (_, labels) in parts.items()} | {"classes": int(parts["train"][1].max()) + 1}

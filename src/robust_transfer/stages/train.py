@@ -24,7 +24,7 @@ def run(job: Job) -> dict[str, Any]:
         chosen = files.about(job.parent("tuned"))["chosen"]
         tuned = {name: chosen[name] for name in recipe.tuned}
         recipe = recipe.with_values(tuned)
-    data = tensors.load(job.parent("data"), job.device)
+    data = tensors.load(job.parent("data"), job.device, job.data_root)
     reseed(recipe.schedule.seed, "initialisation")
     if job.has("start"):
         network, spec, channels, _ = files.load(job.parent("start"))

@@ -29,6 +29,7 @@ READERS: dict[str, Callable[[Path, int], Listed]] = {
     "dtd": text.dtd,
     "oxford-pets": tables.oxford_pets,
     "caltech-101": folders.caltech_101,
+    "imagenet": folders.imagenet,
 }
 
 

@@ -1,4 +1,6 @@
-"""Sets with a folder a class and no split of their own: so many images a class are drawn to train on."""
+"""Sets without lists, with a folder a class; the Caltech sets have no split of their own, and so many images a class
+are drawn to train on.
+"""
 
 import re
 from pathlib import Path
@@ -22,6 +24,21 @@ def caltech_256(folder: Path, seed: int) -> Listed:
     They are drawn at random; vaishnavi's code takes the first 60 files.
     """
     return _drawn(folder, r"\d{3}_", 60, seed)
+
+
+def imagenet(folder: Path, seed: int) -> Listed:
+    """ImageNet (ILSVRC2012, Russakovsky et al. 2015): train/n01440764/n01440764_10026.JPEG and val/n01440764/...; val is
+    the test split. Classes are in the order of their WordNet ids, as torchvision's weights have them.
+    """
+    return {
+        split: [
+            (of_class.name, f"{part}/{of_class.name}/{file.name}")
+            for of_class in sorted((folder / part).iterdir())
+            if of_class.is_dir()
+            for file in sorted(of_class.glob("*.JPEG"))
+        ]
+        for split, part in (("train", "train"), ("test", "val"))
+    }
 
 
 def _drawn(folder: Path, prefix: str, per_class: int, seed: int, leave_out: str | None = None) -> Listed:

@@ -49,22 +49,26 @@ class Fgsm(Attack):
         return f"fgsm-{self.norm}-{self.eps:.4g}"
 
 
-def _step_in_parts_of_eps(values: Any) -> Any:
-    """The values with a step_size like `eps/4` as the number it means."""
-    if isinstance(values, dict) and isinstance(values.get("step_size"), str) and "eps" in values["step_size"]:
-        match = re.fullmatch(r"\s*eps\s*/\s*([0-9]+\.?[0-9]*)\s*", values["step_size"])
-        if not match or float(match[1]) <= 0:
-            raise ValueError(f"step_size: {values['step_size']!r} is neither a number nor like eps/4")
-        try:
-            eps = float(number(values.get("eps")))
-        except (TypeError, ValueError):
-            eps = -1.0
-        # A wrong eps is complained of under its own name alone.
-        return values | {"step_size": eps / float(match[1]) if 0 <= eps < math.inf else 0.0}
-    return values
+class Stepped(Attack):
+    """An attack of steps whose length may be given in parts of the budget: `eps/4`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _step_in_parts_of_eps(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("step_size"), str) and "eps" in values["step_size"]:
+            match = re.fullmatch(r"\s*eps\s*/\s*([0-9]+\.?[0-9]*)\s*", values["step_size"])
+            if not match or float(match[1]) <= 0:
+                raise ValueError(f"step_size: {values['step_size']!r} is neither a number nor like eps/4")
+            try:
+                eps = float(number(values.get("eps")))
+            except (TypeError, ValueError):
+                eps = -1.0
+            # A wrong eps is complained of under its own name alone.
+            return values | {"step_size": eps / float(match[1]) if 0 <= eps < math.inf else 0.0}
+        return values
 
 
-class Pgd(Attack):
+class Pgd(Stepped):
     """Projected gradient steps (Madry et al. 2018).
 
     step_size: in pixels, or in parts of the budget: `eps/4`.
@@ -78,11 +82,6 @@ class Pgd(Attack):
     random_start: bool
     restarts: Count = 1
     loss: Literal["cross_entropy", "margin"] = "cross_entropy"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _step_in_parts_of_eps(cls, values: Any) -> Any:
-        return _step_in_parts_of_eps(values)
 
     @model_validator(mode="after")
     def _restarts_differ(self):
@@ -118,7 +117,7 @@ class Apgd(Attack):
         return f"apgd{self.steps}-{self.norm}-{self.eps:.4g}"
 
 
-class FeatureAttack(Attack):
+class FeatureAttack(Stepped):
     """Projected gradient steps that drive one penultimate feature up and the others to zero (Rezaei & Liu 2020;
     Chin et al. 2020, Eq. 4). Needs a feature extractor and no labels.
 
@@ -144,11 +143,6 @@ class FeatureAttack(Attack):
     loss: Literal["distance", "mean_rest"] = "distance"
     restarts: int = Field(1, exclude=True, ge=1, le=1)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _step_in_parts_of_eps(cls, values: Any) -> Any:
-        return _step_in_parts_of_eps(values)
-
     @model_validator(mode="after")
     def _only_what_it_can(self):
         if self.norm != "linf":
@@ -164,7 +158,7 @@ class FeatureAttack(Attack):
         return f"feature{self.steps}-{self.norm}-{self.eps:.4g}{'n' * (self.space == 'normalised')}"
 
 
-class Free(Attack):
+class Free(Stepped):
     """Adversarial training "for free" (Shafahi et al. 2019): one backward pass gives the weights' gradient and the
     images'. The perturbation stays from iteration to iteration, and each batch is shown `replay` times.
 
@@ -174,11 +168,6 @@ class Free(Attack):
     algorithm: Literal["free"]
     replay: Count
     step_size: NonNegative | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _step_in_parts_of_eps(cls, values: Any) -> Any:
-        return _step_in_parts_of_eps(values)
 
     @model_validator(mode="after")
     def _only_what_it_can(self):

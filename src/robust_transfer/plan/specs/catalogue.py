@@ -1,7 +1,8 @@
-"""The sets of large photographs that can be read as their authors distribute them: how many images, and where they lie.
+"""The sets that can be read as their authors distribute them: how many images they have, and where these lie.
 
 Counts are those of the sets' own pages; caltech-101 is counted without its background class, caltech-256 with its
-clutter class, as the study that uses them does (protocols: vaishnavi).
+clutter class, as the study that uses them does (protocols: vaishnavi). GTSRB is counted as torchvision has it, which
+trains on the 26,640 images of the competition's first phase; the later training set has 39,209.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ class Entry:
     classes, train, test: how many classes, training images and test images it has.
     folder: its folder below data_root. needs: the files and folders in it that are read.
     unpack: what to put where; {root} stands for data_root.
+    stays: whether the training images stay where they are, because a copy would be too large: the prepared set then has
+        their paths and digests.
     """
 
     classes: int
@@ -22,7 +25,49 @@ class Entry:
     folder: str
     needs: tuple[str, ...]
     unpack: str
+    stays: bool = False
 
+
+TORCHVISION: dict[str, Entry] = {
+    "CIFAR10": Entry(
+        10,
+        50_000,
+        10_000,
+        ".",
+        ("cifar-10-batches-py",),
+        'unpack cifar-10-python.tar.gz into {root}, or with a connection: python -c "from torchvision.datasets import '
+        "CIFAR10; CIFAR10('{root}', download=True)\"",
+    ),
+    "CIFAR100": Entry(
+        100,
+        50_000,
+        10_000,
+        ".",
+        ("cifar-100-python",),
+        'unpack cifar-100-python.tar.gz into {root}, or with a connection: python -c "from torchvision.datasets import '
+        "CIFAR100; CIFAR100('{root}', download=True)\"",
+    ),
+    "SVHN": Entry(
+        10,
+        73_257,
+        26_032,
+        ".",
+        ("train_32x32.mat", "test_32x32.mat"),
+        'put both into {root}, or with a connection: python -c "from torchvision.datasets import SVHN; '
+        "[SVHN('{root}', split, download=True) for split in ('train', 'test')]\"",
+    ),
+    "GTSRB": Entry(
+        43,
+        26_640,
+        12_630,
+        "gtsrb",
+        ("GTSRB/Training", "GTSRB/Final_Test/Images", "GT-final_test.csv"),
+        "unpack GTSRB-Training_fixed.zip, GTSRB_Final_Test_Images.zip and GTSRB_Final_Test_GT.zip into {root}/gtsrb, or "
+        'with a connection: python -c "from torchvision.datasets import GTSRB; '
+        "[GTSRB('{root}', split, download=True) for split in ('train', 'test')]\"",
+    ),
+}
+"""Sets of small images, by torchvision's name."""
 
 CATALOGUE: dict[str, Entry] = {
     "stanford-dogs": Entry(
@@ -153,4 +198,16 @@ CATALOGUE: dict[str, Entry] = {
         (".",),
         "unpack 101_ObjectCategories.tar.gz (it is in caltech-101.zip) into {root}",
     ),
+    "imagenet": Entry(
+        1_000,
+        1_281_167,
+        50_000,
+        "imagenet",
+        ("train", "val"),
+        "put ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz into {root}/imagenet and "
+        'let torchvision unpack them: python -c "from torchvision.datasets import ImageNet; '
+        "[ImageNet('{root}/imagenet', split) for split in ('train', 'val')]\"",
+        stays=True,
+    ),
 }
+"""Sets of large photographs, by our name."""

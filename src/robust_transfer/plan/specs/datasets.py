@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from robust_transfer.plan.specs.catalogue import CATALOGUE
+from robust_transfer.plan.specs.catalogue import CATALOGUE, TORCHVISION
 from robust_transfer.plan.specs.fields import Count, Fraction, Number, Spec, WholeNumber
 
 
@@ -13,6 +13,8 @@ class Dataset(Spec):
     """What every data set has. Splits are train, validation (held out of the training part) and test.
 
     classes: the original class numbers kept, in this order, renumbered 0..n-1; all by default.
+    half: in place of `classes`, a random half of the set's classes (the larger one of an odd number), or all others.
+    halves_seed: of that draw.
     validation: share of the training part held out, class by class, for every choice that is made (0 = none).
     limit: keep at most this many images a class and split, for trials; all by default.
     seed: of the random splits.
@@ -20,20 +22,36 @@ class Dataset(Spec):
 
     label: str = Field("", exclude=True)
     classes: Annotated[list[WholeNumber], Field(min_length=2)] | None = None
+    half: Literal["first", "second"] | None = None
+    halves_seed: WholeNumber = 0
     validation: Fraction = 0.1
     limit: Count | None = None
     seed: WholeNumber = 0
 
     @model_validator(mode="after")
-    def _classes_differ(self):
+    def _classes_chosen(self):
         if self.classes and len(set(self.classes)) < len(self.classes):
             raise ValueError("classes: a class is named twice")
+        if self.classes and self.half:
+            raise ValueError(f"half: {self.half} chooses classes, and so does `classes`; give one of them")
+        if self.halves_seed and not self.half:
+            raise ValueError("halves_seed: nothing is halved; give half: first or second, or leave it out")
         return self
 
     @property
     def base(self) -> str:
         """The readable name of the undivided set."""
         raise NotImplementedError
+
+    @property
+    def scaled_to(self) -> int | None:
+        """The side in pixels to which its images are scaled up whenever they are shown; they are kept as they are."""
+        return None
+
+    @property
+    def minutes(self) -> int:
+        """How long it may take to be prepared."""
+        return 30
 
     @property
     def files(self) -> list[str]:
@@ -48,6 +66,8 @@ class Dataset(Spec):
     @property
     def slug(self) -> str:
         """A short readable name, a function of the spec alone."""
+        if self.half:
+            return f"{self.base}-{self.half}-half" + (f"-{self.halves_seed}" if self.halves_seed else "")
         if not self.classes:
             return self.base
         first, last = self.classes[0], self.classes[-1]
@@ -83,33 +103,41 @@ class Digits(Dataset):
 
 
 class Torchvision(Dataset):
-    """A data set of 32x32 images by its torchvision name, with its own test split; read from data_root."""
+    """A data set of small images by its torchvision name, with its own test split; read from data_root.
+
+    size: side in pixels. CIFAR and SVHN are kept as the 32x32 images that they are, and scaled up, bilinear, whenever
+        they are shown; GTSRB's signs of any size are scaled, and none is cropped to its sign, when the set is prepared.
+    """
 
     source: Literal["torchvision"]
-    name: Literal["CIFAR10", "CIFAR100"]
+    name: Literal[tuple(TORCHVISION)]
+    size: Count = 32
 
     @model_validator(mode="after")
-    def _known_classes(self):
-        top = {"CIFAR10": 10, "CIFAR100": 100}[self.name]
+    def _fits(self):
+        top = TORCHVISION[self.name].classes
         if self.classes and max(self.classes) >= top:
             raise ValueError(f"classes: {self.name} has 0 to {top - 1}")
+        if self.size < 32 and self.name != "GTSRB":
+            raise ValueError(f"size: {self.name} has images of 32x32, which are scaled up; write 32 or more")
         return self
 
     @property
     def base(self) -> str:
-        return self.name.lower()
+        return self.name.lower() + ("" if self.size == 32 else f"-{self.size}px")
+
+    @property
+    def scaled_to(self) -> int | None:
+        return None if self.name == "GTSRB" or self.size == 32 else self.size
 
     @property
     def files(self) -> list[str]:
-        return [{"CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-python"}[self.name]]
+        entry = TORCHVISION[self.name]
+        return [f"{entry.folder}/{name}" for name in entry.needs]
 
     @property
     def remedy(self) -> str:
-        archive = {"CIFAR10": "cifar-10-python.tar.gz", "CIFAR100": "cifar-100-python.tar.gz"}[self.name]
-        return (
-            f'unpack {archive} into {{root}}, or with a connection: python -c "from torchvision.datasets import '
-            f"{self.name}; {self.name}('{{root}}', download=True)\""
-        )
+        return TORCHVISION[self.name].unpack
 
 
 class Npz(Dataset):
@@ -166,8 +194,9 @@ class Folder(Dataset):
 class Collection(Dataset):
     """A set of large photographs in a folder below data_root, laid out as its authors distribute it (catalogue.py).
 
-    The training part is kept as the original files, and every batch shows random crops of them at `size`; validation
-    and test are scaled to `resize` by the shorter side and cropped at the centre.
+    The training part is kept as the original files (of imagenet, as their paths and digests), and every batch shows
+    random crops of them at `size`; validation and test are scaled to `resize` by the shorter side and cropped at the
+    centre.
 
     size, resize: in pixels.
     missing: share of the listed images that may be missing (0 = none), for birdsnap, whose images are links to the web
@@ -201,6 +230,12 @@ class Collection(Dataset):
     @property
     def remedy(self) -> str:
         return CATALOGUE[self.name].unpack
+
+    @property
+    def minutes(self) -> int:
+        # Every image is decoded once; a slow disk and one thread still manage 33 a second.
+        entry = CATALOGUE[self.name]
+        return 30 + (entry.train + entry.test) // 2000
 
 
 AnyDataset = Annotated[Digits | Torchvision | Npz | Folder | Collection, Field(discriminator="source")]
