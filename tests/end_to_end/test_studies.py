@@ -7,10 +7,28 @@ from PIL import Image
 from workspace import merged
 
 SMALL = {
-    "datasets": {name: {"limit": 12} for name in ("digits-low", "digits-high", "digits-high-negative")},
-    "networks": {"resnet": {"width": 4}, "densenet": {"layers_per_block": [1, 1], "growth": 4}},
+    "datasets": {
+        f"digits-{name}": {"limit": 12}
+        for name in ("low", "low-turned", "high", "high-negative", "high-turned", "high-coarse")
+    },
+    "networks": {"resnet": {"width": 4}, "densenet": {"layers_per_block": [1, 1], "growth": 4}, "wide": {"width": 4}},
 }
 OVERLAYS = {
+    "cartl": {
+        "cases": {"Case-4": 4, "Case-6": 4, "Case-8": 4},
+        "depths": [{"source": "Low", "target": "High", "k": [1, 4]}],
+        "batch_norm": [{"source": "Low", "target": "High", "k": 4}],
+        "comparison": [{"source": "Low", "target": "Negative", "k": 4}],
+        "fdm": {"weights": [0.005]},
+        "neft": {"betas": [0.4]},
+        "lwf": {"weights": [0.01, 0.005]},
+        "attack": {"steps": 2},
+        "schedules": {
+            "source": {"epochs": 2, "milestones": [1], "batch_size": 10},
+            "fine_tuning": {"iterations": 4, "milestones": [2], "warm_up": 1, "batch_size": 5},
+            "lwf": {"iterations": 4, "head_first": 2, "batch_size": 5},
+        },
+    },
     "renofeation": {
         "grid": {"lr": [0.01], "momentum": [0.9], "weight_decay": [0, 1e-4]},
         "lambdas": {"l2_sp": [0.01], "delta": [0.1], "delta_r": [0.1, 1]},
@@ -21,6 +39,20 @@ OVERLAYS = {
             **{
                 name: {"iterations": 4, "batch_size": 10}
                 for name in ("fine_tuning", "re_training", "adversarial", "averaging")
+            },
+        },
+    },
+    "vaishnavi": {
+        "compared": ["High"],
+        "attack": {"steps": 2},
+        "smoothing": {"n": 20, "images": 6},
+        "schedules": {
+            "ST": {"epochs": 2, "milestones": [1], "batch_size": 10},
+            "SimCLR": {"epochs": 1, "batch_size": 10},
+            "empirical": {"epochs": 2, "batch_size": 10, "lr": 0.1, "decay": "plateau", "patience": 1, "falls": 1},
+            **{
+                name: {"epochs": 1, "batch_size": 10, "decay": "constant", "milestones": []}
+                for name in ("AT", "CR", "certified", "last_layer")
             },
         },
     },

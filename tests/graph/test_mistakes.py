@@ -14,7 +14,7 @@ from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import Folder, Npz, Torchvision
 from robust_transfer.stages.__main__ import main
 from robust_transfer.studies import make_plan
-from workspace import REPOSITORY, TINY, merged
+from workspace import DAVCHEV, REPOSITORY, TINY, merged
 
 ATTACK = "davchev.attacks.WB-PGD"
 SCHEDULE = "davchev.schedules.transfer"
@@ -22,18 +22,18 @@ SCHEDULE = "davchev.schedules.transfer"
 # (key, wrong value, words that the sentence must have beside the key; or a pair: the key it is found at, the words)
 CONFIG = [
     # unknown keys, at every level
-    ("sed", 1, "unknown key (did you mean seed?); the keys here are data_root, datasets, davchev,"),
+    ("sed", 1, "unknown key (did you mean seed?); the keys here are cartl, compare_protocols, data_root,"),
     ("machine.thread", 2, "unknown key (did you mean threads?)"),
     ("machine.cpu", 2, "unknown key; the keys here are device, threads,"),
     ("datasets.digits-low.limt", 3, "unknown key (did you mean limit?)"),
-    ("datasets.digits-low.sha256", "0", "the keys here are label, classes, validation, limit, seed, source, test"),
+    ("datasets.digits-low.sha256", "0", "the keys here are label, classes, half, halves_seed, validation, limit"),
     ("networks.resnet.widht", 3, "unknown key (did you mean width?)"),
     ("networks.resnet.normalise.mena", 0, "unknown key (did you mean mean?); the keys here are mean, std"),
     ("davchev.sorce", "digits-low", "unknown key (did you mean source?)"),
     ("davchev.attacks.WB-PDG", {}, "unknown key (did you mean WB-PGD?); the keys here are train-FGSM,"),
     (f"{ATTACK}.epsilon", 0.3, "unknown key (did you mean eps?); the keys here are label, norm, eps, labels,"),
     ("davchev.schedules.transfr", {}, "unknown key (did you mean transfer?)"),
-    (f"{SCHEDULE}.learning_rate", 0.1, "unknown key; the keys here are epochs, batch_size, lr,"),
+    (f"{SCHEDULE}.learning_rate", 0.1, "unknown key; the keys here are epochs, iterations, batch_size, lr,"),
     ("davchev.depths.24", "head", "unknown key; the keys here are 1, 12, 56"),
     ("davchev.depths.12", {"last": 1, "of": "stages", "x": 1}, ("davchev.depths.12.x", "the keys here are last, of")),
     ("davchev.depths.12", {"last": "one", "of": "stages"}, ("davchev.depths.12.last", "wanted: a whole number")),
@@ -43,17 +43,24 @@ CONFIG = [
     ("scale", None, "None is unknown; write one of"),
     ("protocol", "papers", "wanted: 'paper', 'code' or 'corrected' (did you mean paper?)"),
     ("protocol", ["paper"], "wanted: 'paper', 'code' or 'corrected'"),
-    ("studies", ["davchef"], ("studies[0]", "unknown study 'davchef'; write one of davchev (did you mean davchev?)")),
+    (
+        "studies",
+        ["davchef"],
+        (
+            "studies[0]",
+            "unknown study 'davchef'; write one of cartl, davchev,",
+        ),
+    ),
     ("studies", [["davchev"]], ("studies[0]", "wanted: text")),
     ("studies", [], "wanted: 1 or more entries"),
     ("studies", "davchev", "wanted: a list"),
     ("main_study", "renofeation", "'renofeation' is not among the studies davchev"),
     ("davchev.source", "digits", "unknown data set 'digits'; write one of digits-low, digits-high"),
     ("davchev.target", 3, "3 is not allowed; wanted: text (numbers in quotes)"),
-    ("davchev.network", "resent", "unknown network 'resent'; write one of resnet, densenet (did you mean resnet?)"),
+    ("davchev.network", "resent", "unknown network 'resent'; write one of resnet, densenet,"),
     ("davchev.substitute", "vgg", "unknown network 'vgg'; write one of resnet, densenet"),
     # switches
-    ("switches.D99", "code", "unknown switch; the switches are D12, D13, D14, D15, D16"),
+    ("switches.D99", "code", "unknown switch; the switches are D1, D2, D3, "),
     ("switches.D15", "codes", "wanted: 'paper', 'code' or 'corrected' (did you mean code?)"),
     ("switches.D15", None, "an empty value is not allowed; wanted: 'paper', 'code' or 'corrected'"),
     ("switches", ["D15"], "['D15'] is not allowed; wanted: `key: value` lines"),
@@ -88,7 +95,7 @@ CONFIG = [
     (f"{ATTACK}.eps", "inf", "'inf' is not allowed; wanted: a finite number"),
     (f"{ATTACK}.eps", True, "a number is wanted, not true or false"),
     (f"{ATTACK}.eps", None, "an empty value is not allowed; wanted: a number like"),
-    (f"{ATTACK}.algorithm", "pdg", "'pdg' is unknown; write one of fgsm, pgd (did you mean pgd?)"),
+    (f"{ATTACK}.algorithm", "pdg", "'pdg' is unknown; write one of fgsm, pgd, apgd, feature (did you mean pgd?)"),
     (f"{ATTACK}.norm", "l1", "wanted: 'linf' or 'l2'"),
     (f"{ATTACK}.labels", True, "true is not allowed; wanted: 'true' or 'predicted'"),
     (f"{ATTACK}.steps", 0, "0 is not allowed; wanted: at least 1"),
@@ -116,7 +123,7 @@ CONFIG = [
         "cosine",
         (f"{SCHEDULE}.milestones", "none are wanted with decay: cosine; write milestones: []"),
     ),
-    (f"{SCHEDULE}.decay", "step", "wanted: 'constant', 'steps' or 'cosine' (did you mean steps?)"),
+    (f"{SCHEDULE}.decay", "step", "wanted: 'constant', 'steps', 'cosine' or 'plateau' (did you mean steps?)"),
     (f"{SCHEDULE}.gamma", 0, "0 is not allowed; wanted: more than 0"),
     (f"{SCHEDULE}.crop_padding", -1, "wanted: at least 0"),
     (f"{SCHEDULE}.select", "best", "wanted: 'last' or 'best_validation'"),
@@ -175,7 +182,8 @@ def at(key, value):
 
 
 def shipped():
-    return yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
+    """config.yaml as it is shipped, but for one study alone."""
+    return merged(yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8")), DAVCHEV)
 
 
 def planned(*overlays):
@@ -213,7 +221,7 @@ def test_all_mistakes_are_listed_at_once():
         at("sed", 1),
         at("protocol", "papers"),
         at("switches.D99", "code"),
-        at("studies", ["davchev", "renofeation"]),
+        at("studies", ["davchev", "renofeatoin"]),
         at("datasets.digits-low.limt", 3),
         at("networks.resnet.width", 0),
         at(f"{ATTACK}.eps", 8),
@@ -407,7 +415,7 @@ def test_a_batch_larger_than_the_training_split(finished, capfd):
     node = node_of(plan, "pretrain", "digits-0to4.resnet8w4.nat")
     status, said = made(plan, node, finished.results, capfd)
     assert status == 1
-    assert "the training split has 100 images, fewer than one batch of 101; lower batch_size" in said
+    assert "100 training images take part, fewer than one batch of 101; lower batch_size" in said
 
 
 def shortened(path):
@@ -548,7 +556,7 @@ def test_snakemake_with_a_damaged_parent(finished):
     model = finished.results / node_of(finished.plan(), "transfer", "digits-5to9.nat-to-nat.all").artifact
     shortened(model)
     finished.set("davchev.attacks.WB-FGSM.eps", 0.125)
-    wanted = node_of(finished.plan(), "craft", "digits-5to9.nat-to-nat.all.fgsm-linf-0.125")
+    wanted = node_of(finished.plan(), "craft", "digits-5to9.by.digits-5to9.nat-to-nat.all.fgsm-linf-0.125")
     said = refused(finished, f"results/{wanted.artifact}")
     assert f"{model.relative_to(finished.root)} has" in said and "bytes, but was written with" in said
     assert "`robust-transfer audit --repair`" in said

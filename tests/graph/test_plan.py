@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 import yaml
@@ -60,18 +61,8 @@ def test_ids_are_those_of_everybodys_caches(plan, kind):
 
 
 def test_the_study_has_as_many_nodes_as_its_tables_need(plan):
-    kinds = [node.kind for node in plan.nodes.values()]
-    assert {kind: kinds.count(kind) for kind in graph.KINDS} == {
-        "prepare": 2,
-        "bring": 0,
-        "pretrain": 7,
-        "transfer": 21,
-        "features": 0,
-        "choose": 0,
-        "craft": 50,
-        "evaluate": 120,
-        "measure": 0,
-    }
+    kinds = Counter(node.kind for node in plan.nodes.values())
+    assert kinds == {"prepare": 2, "pretrain": 7, "transfer": 21, "craft": 50, "evaluate": 120}
     assert all(i == node.id for i, node in plan.nodes.items())
 
 

@@ -264,6 +264,18 @@ def caltech_256(tree):
     return caltech(tree, OBJECTS_256, lambda name: name[:4].replace(".", "_"), 62)
 
 
+SYNSETS = ("n01440764", "n01443537", "n15075141")
+
+
+def imagenet(tree):
+    for split, part, each in (("train", "train", 2), ("test", "val", 1)):
+        for name in reversed(SYNSETS):
+            for i in range(each):
+                tree.image(split, name, f"{part}/{name}/{name}_{i}.JPEG")
+    tree.text("meta.bin", ["what torchvision leaves there"])
+    return list(SYNSETS)
+
+
 LAYOUTS = {
     "stanford-dogs": stanford_dogs,
     "cub-200-2011": cub_200_2011,
@@ -280,6 +292,7 @@ LAYOUTS = {
     "dtd": dtd,
     "oxford-pets": oxford_pets,
     "caltech-101": caltech_101,
+    "imagenet": imagenet,
 }
 SIZES = {"caltech-101": (90, 6), "caltech-256": (180, 6)}
 """Training and test images of the tiny sets, where they are not 6 and 3."""
@@ -357,7 +370,7 @@ def test_a_set_that_is_there_is_believed_to_be_present(name, tmp_path, written):
     presence.must_be_present([Node("prepare", name, spec(name).canonical())], tmp_path)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYOUTS if not name.startswith("caltech")])
+@pytest.mark.parametrize("name", [name for name in LAYOUTS if not name.startswith(("caltech", "imagenet"))])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_partial_set_is_refused_with_what_is_missing(name, split, tmp_path, written):
     folder, _, expected = written(name)
@@ -555,6 +568,7 @@ TOTALS = {  # images of both splits, from the sets' own pages
     "dtd": 5640,
     "oxford-pets": 7349,
     "caltech-101": 8677,
+    "imagenet": 1331167,
 }
 PER_CLASS = {  # training images a class, where all classes have as many
     "stanford-dogs": 100,
@@ -594,7 +608,7 @@ def test_its_slug_says_what_is_not_usual():
     [
         ({"name": "dtd", "classes": [0, 47]}, "classes: dtd has 0 to 46"),
         ({"name": "dtd", "size": 300}, "resize: 256 pixels are too few to crop 300 from; raise resize"),
-        ({"name": "imagenet"}, "stanford-dogs"),
+        ({"name": "imagenette"}, "stanford-dogs"),
         ({"name": "dtd", "missing": 1}, "less than 1"),
     ],
 )

@@ -88,8 +88,11 @@ def test_crops_show_boxes_of_the_wanted_areas_and_ratios():
     # Large boxes that don't fit are drawn again, so that the mean area is a little under (0.3 + 1) / 2.
     assert 0.55 < area.mean() < 0.65 and ratio.log().mean().abs() < 0.02
     centre = seen[:, :2, inner, inner].mean((2, 3))
-    left, right = centre[:, 0] - width / 2, centre[:, 0] + width / 2
-    assert left.min() > -1e-4 and left.min() < 0.01 and 0.99 < right.max() < 1 + 1e-4
+    assert ((width > 0.999) & (height > 0.999)).sum() < 10
+    for middle, length in ((centre[:, 0], width), (centre[:, 1], height)):
+        free = length < 0.9
+        place = ((middle - length / 2) / (1 - length))[free]  # of the box, in parts of the room there is
+        assert -1e-3 < place.min() < 0.01 and 0.99 < place.max() < 1 + 1e-3 and abs(place.mean() - 0.5) < 0.02
     assert (centre.mean(0) - 0.5).abs().max() < 0.02
 
 

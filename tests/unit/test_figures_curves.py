@@ -95,3 +95,16 @@ def test_columns_that_are_no_numbers_are_told_theirs_and_axes_may_be_logarithmic
     assert read(figure, axis)["CIFAR-10"] == ([10, 100], [11, 10])
     assert axis.get_xscale() == "log"
     assert [label.get_text() for label in axis.get_xticklabels()] == ["10", "100"]
+
+
+def test_a_panel_a_row_has_the_places_of_its_row_and_a_gap_only_where_nothing_could_be_measured():
+    found = values(("1", "2", "3", "4"))
+    found = {place: value for place, value in found.items() if place[:2] != ("CIFAR-10", "2")}
+    found["CIFAR-100", "3", "clean"] = (np.nan, 0, 100)
+    spec = {**CURVES, "panels": "row", "y": {"label": "Accuracy (%)"}}
+    first, second = curves(frame_of(found), spec, {}).axes
+    assert [list(line.get_xdata()) for line in first.lines] == [[1, 3, 4]] * 2
+    assert not any(np.isnan(line.get_ydata()).any() for line in first.lines)
+    assert list(first.get_xticks()) == [1, 3, 4]
+    assert [list(line.get_xdata()) for line in second.lines] == [[1, 2, 3, 4]] * 2
+    assert np.isnan(second.lines[0].get_ydata()).tolist() == [False, False, True, False]

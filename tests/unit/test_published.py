@@ -15,6 +15,7 @@ PAPERS = Path(__file__).parents[3] / "shared" / "papers"
 NUMBERS = {"cartl": range(1, 5), "davchev": [1], "renofeation": range(1, 7), "shafahi": range(1, 8)}
 NUMBERS |= {"vaishnavi": range(2, 6)}  # its table 1 is in words
 TABLES = [(study, f"table{number}") for study, numbers in NUMBERS.items() for number in numbers]
+TABLES.append(("vaishnavi", "improvements"))  # sections 3.2 and 3.3, in the text
 
 
 def read(study, table):

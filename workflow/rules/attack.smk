@@ -1,4 +1,5 @@
-# Adversarial examples, cached as tensors; what models make of them; certificates; distances between models.
+# Adversarial examples, cached as tensors; what models make of them; certificates; distances between models and between
+# images in their features; gradients.
 
 
 use rule pretrain as craft with:
@@ -43,6 +44,30 @@ use rule pretrain as measure with:
         card="results/measure/{node}/card.json",
     log:
         "results/logs/measure/{node}.log",
+    resources:
+        gpu=machine("gpus"),
+        mem_mb=machine("memory_mb"),
+        runtime=60,
+
+
+use rule pretrain as gradients with:
+    output:
+        artifact="results/gradients/{node}/gradients.safetensors",
+        card="results/gradients/{node}/card.json",
+    log:
+        "results/logs/gradients/{node}.log",
+    resources:
+        gpu=machine("gpus"),
+        mem_mb=machine("memory_mb"),
+        runtime=30,
+
+
+use rule pretrain as displacement with:
+    output:
+        artifact="results/displacement/{node}/distances.safetensors",
+        card="results/displacement/{node}/card.json",
+    log:
+        "results/logs/displacement/{node}.log",
     resources:
         gpu=machine("gpus"),
         mem_mb=machine("memory_mb"),

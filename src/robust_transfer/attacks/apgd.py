@@ -5,6 +5,8 @@ What to know of pyautoattack 0.2.0, and what is done about it here:
 - Its own `perturb` gives back the clean image wherever no step was predicted wrong, seeds torch's global generators,
   and takes the last wrong step, however narrowly wrong. Here a single run is asked for, which shows both the step of
   highest loss and the last wrong one; the worse of the two is kept.
+- In single precision the loss of an image that the model is sure of is 0 at every step, so that none is the best. Here
+  logits are given in double precision.
 - Its l2 step divides by the gradient's length + 1e-12, so images that the model is sure of take shorter steps or none.
 - A gradient that is not a number leaves an image as it is: a broken model looks robust.
 - Rounding lets a perturbation exceed eps by some 1e-7.
@@ -86,7 +88,7 @@ def _run(model: nn.Module, images: Tensor, labels: Tensor, attack: Apgd) -> tupl
 
     def predict(x: Tensor) -> Tensor:
         x.register_hook(scaled)
-        return model(x)
+        return model(x).double()
 
     norm = {"linf": "Linf", "l2": "L2"}[attack.norm]
     run = APGDAttack(predict, n_iter=attack.steps, norm=norm, eps=float(attack.eps), loss="ce", rho=attack.rho)

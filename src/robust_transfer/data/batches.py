@@ -44,8 +44,9 @@ def stream(part: Part | EncodedPart, places: Tensor, schedule: Schedule, begin: 
     Raises:
         UserError: where the schedule asks for what the split cannot give.
     """
-    if isinstance(part, EncodedPart):
+    if isinstance(part, EncodedPart) or (part.enlarged and part.enlarged.resize):
         _must_crop_by_nature(schedule)
+    if isinstance(part, EncodedPart):
         return _decoded(part, places, schedule, begin)
     return _augmented(part, places, schedule, begin)
 
@@ -63,7 +64,7 @@ def one_pass(part: Part | EncodedPart, places: Tensor, schedule: Schedule) -> It
 def augmented(part: Part, chosen: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
     """The chosen images, augmented as the schedule says, and their labels; draws from torch's global generators.
 
-    Images that are scaled up are augmented before, in pixels of their own size.
+    Images that are enlarged are augmented before, in pixels of their own size.
     """
     chosen = chosen.to(part.kept.device)
     images = to_pixels(part.kept[chosen])
@@ -73,7 +74,7 @@ def augmented(part: Part, chosen: Tensor, schedule: Schedule) -> tuple[Tensor, T
         images = random_flip(images)
     if schedule.rotation:
         images = random_rotation(images, schedule.rotation)
-    return part.shown(images), part.labels[chosen]
+    return part.enlarged.in_training(images) if part.enlarged else images, part.labels[chosen]
 
 
 def _in_order(places: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple[int, Tensor]]:
@@ -109,6 +110,6 @@ def _must_crop_by_nature(schedule: Schedule) -> None:
     for name in ("crop_padding", "rotation"):
         if value := getattr(schedule, name):
             raise UserError(
-                f"{name}: {value} is for small images; the training images of this data set are photographs, of which "
-                f"every batch shows random crops in any case: set {name} to 0"
+                f"{name}: {value} is for small images; of this data set's training images every batch shows random "
+                f"crops in any case: set {name} to 0"
             )

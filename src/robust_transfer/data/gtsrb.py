@@ -38,7 +38,6 @@ def _listed(folder: Path, remedy: str) -> Listed:
     train = [
         (of_class.name, f"GTSRB/Training/{of_class.name}/{file.name}")
         for of_class in sorted((folder / "GTSRB" / "Training").iterdir())
-        if of_class.is_dir()
         for file in sorted(of_class.glob("*.ppm"))
     ]
     path = folder / "GT-final_test.csv"

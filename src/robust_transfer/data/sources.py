@@ -18,6 +18,7 @@ from robust_transfer.data import gtsrb
 from robust_transfer.data.images import centre, rgb, whole
 from robust_transfer.errors import UserError
 from robust_transfer.plan.specs import Digits, Folder, Npz, Torchvision
+from robust_transfer.plan.specs.catalogue import TORCHVISION
 
 Split = tuple[np.ndarray, np.ndarray]
 """Images, or the paths of image files, and their labels."""
@@ -66,7 +67,7 @@ def read_torchvision(spec: Torchvision, data_root: Path) -> Source:
     import torchvision
 
     if spec.name == "GTSRB":
-        return Source(gtsrb.read(spec, data_root), _numbers(43))
+        return Source(gtsrb.read(spec, data_root), _numbers(TORCHVISION["GTSRB"].classes))
     splits, names = {}, _numbers(10)
     for split in ("train", "test"):
         try:

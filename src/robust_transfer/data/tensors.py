@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from robust_transfer.data.encoded import EncodedPart, ListedPart
+from robust_transfer.data.enlarge import Enlarged
 from robust_transfer.data.sources import Splits
 from robust_transfer.models.classifier import to_pixels
 
@@ -20,7 +20,7 @@ SPLITS = ("train", "validation", "test")
 
 
 CHUNK = 256
-"""Images that are scaled up together."""
+"""Images that are enlarged together."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Part:
     """A split.
 
     kept: N x C x H x W uint8, the images as they lie in the file. labels: N int64.
-    scaled_to: side in pixels to which they are scaled up whenever they are shown; None shows them as they are kept.
+    enlarged: how they are shown, if not as they are kept.
     """
 
     kept: Tensor
     labels: Tensor
-    scaled_to: int | None = None
+    enlarged: Enlarged | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,28 +45,19 @@ class Part:
 
     @cached_property
     def images(self) -> Tensor:
-        """All images as they are shown, N x C x H x W uint8; where they are scaled, made when first asked for."""
-        if self.scaled_to is None:
+        """All images as they are measured, N x C x H x W uint8; enlarged ones are made when first asked for."""
+        if self.enlarged is None:
             return self.kept
-        made = self.kept.new_empty(len(self), self.channels, self.scaled_to, self.scaled_to)
+        made = self.kept.new_empty(len(self), self.channels, self.enlarged.size, self.enlarged.size)
         for images, (shown, _) in zip(made.split(CHUNK), self.plain(CHUNK), strict=True):
-            images.copy_((shown * 255).round_())
+            images.copy_((shown * 255).round_())  # on CUDA v / 255 * 255 may fall short of v
         return made
 
-    def shown(self, pixels: Tensor) -> Tensor:
-        """Kept images as float32 pixels (N x C x H x W), augmented perhaps -> the size in which they are shown.
-
-        Scaled up by bilinear interpolation, and rounded to whole 255ths, as an image file of that size would hold them.
-        """
-        if self.scaled_to is None:
-            return pixels
-        size = (self.scaled_to, self.scaled_to)
-        return F.interpolate(pixels * 255, size, mode="bilinear", align_corners=False).round_().div_(255)
-
     def plain(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images as they are, in order: N x C x H x W float32 pixels and N int64 labels."""
+        """All images without augmentation, in order: N x C x H x W float32 pixels and N int64 labels."""
         for images, labels in zip(self.kept.split(batch_size), self.labels.split(batch_size), strict=True):
-            yield self.shown(to_pixels(images)), labels
+            pixels = to_pixels(images)
+            yield self.enlarged.measured(pixels) if self.enlarged else pixels, labels
 
 
 @dataclass(frozen=True)
@@ -92,24 +83,24 @@ class Data:
         return getattr(self, name)
 
 
-def save(path: Path, splits: Splits, classes: Sequence[str], scaled_to: int | None = None) -> None:
-    """Write splits of N x H x W x C uint8 images as safetensors, N x C x H x W.
+def save(path: Path, splits: Splits, classes: Sequence[str], shown_at: Sequence[int] = ()) -> None:
+    """Write splits of N x H x W x C uint8 images as safetensors, N x C x H x W; the header has the `classes`' names.
 
-    The header has the `classes`' names, and, if given, the size that images are `scaled_to` when they are shown.
+    shown_at: the arguments of Enlarged; none shows images as they are. Written as a tensor, because two entries of the
+    header would come in any order.
     """
-    tensors = {}
+    tensors = {"shown_at": torch.tensor(shown_at)} if shown_at else {}
     for name in SPLITS:
         images, labels = splits[name]
         tensors[f"{name}_images"] = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
         tensors[f"{name}_labels"] = torch.from_numpy(labels).contiguous()
-    about = {"classes": json.dumps(list(classes))} | ({"scaled_to": str(scaled_to)} if scaled_to else {})
-    save_file(tensors, path, about)
+    save_file(tensors, path, {"classes": json.dumps(list(classes))})
 
 
 def load(path: Path, device: torch.device | str = "cpu", data_root: Path = Path()) -> Data:
     """Read a prepared data set onto a device; image files stay on the CPU, and are decoded by torch's thread count.
 
-    data_root: where the training images of a set lie that has but their paths; only those who look at them need it.
+    data_root: below which the training files of a set lie that has but their paths; only who looks at them needs it.
     """
     with safe_open(path, "pt") as file:
         names, about = set(file.keys()), file.metadata()
@@ -117,15 +108,13 @@ def load(path: Path, device: torch.device | str = "cpu", data_root: Path = Path(
         def part(split: str) -> Part | EncodedPart:
             labels = file.get_tensor(f"{split}_labels").to(device)
             if f"{split}_images" in names:
-                scaled_to = int(about["scaled_to"]) if "scaled_to" in about else None
-                return Part(file.get_tensor(f"{split}_images").to(device), labels, scaled_to)
-            listed = f"{split}_paths" in names
-            files, offsets = (
-                file.get_tensor(f"{split}_{what}") for what in ("paths" if listed else "files", "offsets")
-            )
-            about_them = offsets, labels, int(about["size"]), int(about["resize"]), torch.get_num_threads()
-            if listed:
-                return ListedPart(files, *about_them, digests=file.get_tensor(f"{split}_digests"), below=data_root)
-            return EncodedPart(files, *about_them)
+                enlarged = Enlarged(*file.get_tensor("shown_at").tolist()) if "shown_at" in names else None
+                return Part(file.get_tensor(f"{split}_images").to(device), labels, enlarged)
+            offsets = file.get_tensor(f"{split}_offsets")
+            rest = labels, int(about["size"]), int(about["resize"]), torch.get_num_threads()
+            if f"{split}_files" in names:
+                return EncodedPart(file.get_tensor(f"{split}_files"), offsets, *rest)
+            paths, digests = (file.get_tensor(f"{split}_{what}") for what in ("paths", "digests"))
+            return ListedPart(paths, offsets, *rest, digests=digests, below=data_root)
 
         return Data(*map(part, SPLITS))

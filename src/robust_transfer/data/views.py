@@ -42,13 +42,13 @@ def two_views(images: Tensor, strength: float, smallest: float, flip: bool) -> t
     return view(), view()
 
 
-def random_resized_crop(images: Tensor, smallest: float) -> Tensor:
-    """A random box of each image, stretched to the image's size, bilinear: N x C x H x W float pixels.
+def random_resized_crop(images: Tensor, smallest: float, size: int | None = None) -> Tensor:
+    """A random box of each image (N x C x H x W float pixels), stretched to its size, or to size x size, bilinear.
 
     Szegedy et al. 2015: the box's area is uniform in [smallest, 1] of the image's, its aspect ratio log-uniform in
     [3/4, 4/3], its place uniform. Boxes are not rounded to whole pixels, which small images would feel.
     """
-    n, _, height, width = images.shape
+    n, channels, height, width = images.shape
     area = smallest + (1 - smallest) * torch.rand(ATTEMPTS, n)
     ratio = torch.exp(math.log(4 / 3) * (2 * torch.rand(ATTEMPTS, n) - 1)) * height / width
     boxes = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], -1)  # width and height, in parts of the image's
@@ -57,7 +57,7 @@ def random_resized_crop(images: Tensor, smallest: float) -> Tensor:
     box = torch.where(fits.any(0)[:, None], box, 1.0)
     centre = (1 - box) * (2 * torch.rand(n, 2) - 1)  # in coordinates from -1 to 1
     theta = torch.cat([torch.diag_embed(box), centre[:, :, None]], 2).to(images)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    grid = F.affine_grid(theta, [n, channels, size or height, size or width], align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

@@ -16,13 +16,13 @@ from robust_transfer.data import tensors
 def read(wanted: dict[str, dict[str, Any]], artifact_of: Callable[[str], Path]) -> dict[str, np.ndarray]:
     """Name -> array, as a figure's spec wants it.
 
-    wanted: name -> {nodes: ids, read: images | labels | classes | examples | predictions, split (of images and
-        labels), count: so many, evenly spaced over the split; all unless given}. Several nodes are stacked.
+    wanted: name -> {nodes: ids, read: images | labels | classes | examples | predictions | gradients | distances, split (of
+        images and labels), count: so many, evenly spaced over the split; all unless given}. Several nodes are stacked.
     artifact_of: node id -> its file.
 
     Returns:
-        images and examples as (N, C, H, W) float32 in [0, 1]; labels and predictions as (N) int64; classes as their
-        names.
+        images and examples as (N, C, H, W) float32 in [0, 1], gradients as the same form; labels and predictions as (N)
+        int64; classes as their names; distances as (N) float32.
     """
     found = {}
     for name, about in wanted.items():
@@ -59,4 +59,6 @@ READERS: dict[str, Callable[[Path, dict[str, Any]], np.ndarray]] = {
     "classes": lambda path, about: np.array(json.loads(_about(path)["classes"])),
     "examples": lambda path, about: to_float(_tensor(path, "examples")).numpy(),
     "predictions": lambda path, about: pd.read_parquet(path, columns=["prediction"]).prediction.to_numpy(),
+    "gradients": lambda path, about: _tensor(path, "gradients").numpy(),
+    "distances": lambda path, about: _tensor(path, "distances").numpy(),
 }

@@ -39,19 +39,21 @@ def curves(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndar
         spec, -(-len(titles) // across), across, 3.4 if len(titles) < 3 else 2.7, 2.3, sharey=by_row
     )
     for axis, title in zip(panels.flat, titles, strict=False):
+        # A panel of one row has the places of that row alone: what another row was measured at is no gap.
+        own = {c: n for c, n in place.items() if not by_row or c in set(frame.column[frame.row == title])}
         for line in lines:
             metric, row = (line, title) if by_row else (title, line)
-            x, shade = list(place.values()), colour[line]
-            low, high = (part.loc[row, list(place)] for part in found[metric][1:])
+            x, shade = list(own.values()), colour[line]
+            low, high = (part.loc[row, list(own)] for part in found[metric][1:])
             axis.fill_between(x, low, high, color=shade, alpha=0.2, lw=0)
-            axis.plot(x, found[metric].value.loc[row, list(place)], color=shade, marker=marker[line])
+            axis.plot(x, found[metric].value.loc[row, list(own)], color=shade, marker=marker[line])
             if reference:
                 axis.axhline(found[metric].value.loc[row, reference["column"]], color=shade, linestyle="--", lw=1)
         about = spec["y"] if by_row else metrics[title]
         axis.set(xlabel=spec["x"], ylabel=about["label"], ylim=about.get("limits"))
         axis.set_title(shown(title) if by_row else "")
         axis.grid()
-        _ticks(axis, list(place.values()), spec.get("scale", "linear"))
+        _ticks(axis, list(own.values()), spec.get("scale", "linear"))
     for axis in panels.flat[len(titles) :]:
         axis.remove()
     names = {line: metrics[line]["label"] if by_row else line for line in lines}

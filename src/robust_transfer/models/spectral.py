@@ -62,6 +62,20 @@ def joined(shortcut: Tensor, branch: Tensor, averaged: bool) -> Tensor:
 
 
 @torch.no_grad()
+def settle(network: nn.Module) -> None:
+    """Give reparametrised weights the true sigma(W), in place: Eq. 11 then holds exactly.
+
+    Training's power iterations follow the singular vector that was the largest: where another has overtaken it, sigma
+    comes out too small (by up to 6 %, measured in the study at digits scale).
+    """
+    for module in (module for module in network.modules() if parametrize.is_parametrized(module, "weight")):
+        norm, weight = module.parametrizations.weight[0], module.parametrizations.weight.original
+        left, _, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
+        norm._u.copy_(left[:, 0])
+        norm._v.copy_(right[0])
+
+
+@torch.no_grad()
 def bake(network: nn.Module) -> None:
     """Turn reparametrised weights into plain ones of the value that evaluation mode sees, in place.
 

@@ -4,6 +4,7 @@ torchvision is imported only where a network is built.
 """
 
 import hashlib
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -71,6 +72,29 @@ def weights_of(name: str, weights: str, folder: Path) -> tuple[dict[str, Tensor]
         if not hashlib.file_digest(content, "sha256").hexdigest().startswith(prefix):
             raise UserError(f"{file} is not what its name says (sha256 {prefix}...); delete it and fetch it again")
     return torch.load(file, map_location="cpu", weights_only=True), address
+
+
+def weights_in(file: Path, sha256: str) -> dict[str, Tensor]:
+    """The state dict in a checkpoint file: alone, or under the key `state_dict`.
+
+    Raises:
+        UserError: where the file is missing, is not the one with this sha256, or holds no plain tensors.
+    """
+    if not file.exists():
+        raise UserError(f"{file} is missing; put the checkpoint there")
+    with file.open("rb") as content:
+        if (found := hashlib.file_digest(content, "sha256").hexdigest()) != sha256:
+            raise UserError(
+                f"{file} has the sha256 {found}, not {sha256}; put the right file there, or mend the config"
+            )
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise UserError(f"{file} holds no plain tensors ({error}); save a state dict alone") from None
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise UserError(f"{file} holds no state dict (names and tensors); save one")
+    return dict(state)
 
 
 def from_torchvision(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

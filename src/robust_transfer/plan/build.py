@@ -3,10 +3,20 @@
 A slug is a function of kind, spec and parents alone: the same node wanted by two studies must have one name.
 """
 
+import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from robust_transfer.plan.graph import Node, Plan
-from robust_transfer.plan.specs import AnyAttack, AnyDataset, AnyNetwork, Recipe, Smoothing, trainable_slug
+from robust_transfer.plan.specs import (
+    AnyAttack,
+    AnyDataset,
+    AnyNetwork,
+    Augmentation,
+    Recipe,
+    Smoothing,
+    trainable_slug,
+)
 
 
 def prepare(plan: Plan, dataset: AnyDataset) -> Node:
@@ -15,8 +25,15 @@ def prepare(plan: Plan, dataset: AnyDataset) -> Node:
 
 
 def bring(plan: Plan, network: AnyNetwork, weights: str) -> Node:
-    """A source model that was trained elsewhere."""
+    """A source model that was trained elsewhere, by torchvision's name of its weights."""
     return plan.add("bring", f"{network.slug}.{weights}", {"network": network.canonical(), "weights": weights})
+
+
+def bring_file(plan: Plan, network: AnyNetwork, file: str, sha256: str) -> Node:
+    """A source model that was trained elsewhere, from a state dict with torchvision's keys in data_root/weights."""
+    name = re.sub(r"[^A-Za-z0-9-]+", "-", PurePosixPath(file).stem)
+    spec = {"network": network.canonical(), "file": file, "sha256": sha256}
+    return plan.add("bring", f"{network.slug}.{name}", spec)
 
 
 def pretrain(plan: Plan, data: Node, recipe: Recipe) -> Node:
@@ -92,3 +109,16 @@ def certify(plan: Plan, model: Node, data: Node, smoothing: Smoothing, seed: int
 def measure(plan: Plan, model: Node, source: Node, data: Node) -> Node:
     """How far `model` is from the model it was transferred from, on the training images of `data`."""
     return plan.add("measure", f"{model.slug}.to-source", {}, model=model, source=source, data=data)
+
+
+def gradients(plan: Plan, model: Node, data: Node, count: int, split: str = "test") -> Node:
+    """Gradients of the loss with respect to `count` images, evenly spaced over a split of `data`."""
+    return plan.add("gradients", f"{model.slug}.gradients", {"split": split, "count": count}, model=model, data=data)
+
+
+def displacement(
+    plan: Plan, model: Node, data: Node, augmentation: Augmentation, seed: int, split: str = "test"
+) -> Node:
+    """How far augmentation moves the penultimate features of a split's images under `model`."""
+    spec = {"augmentation": augmentation.canonical(), "split": split, "seed": seed}
+    return plan.add("displacement", f"{data.slug}.under.{model.slug}.augmented", spec, model=model, data=data)

@@ -61,6 +61,12 @@ class Settings(Spec):
     datasets: dict[str, AnyDataset]
     networks: dict[str, AnyNetwork]
 
+    @property
+    def protocol_in_words(self) -> str:
+        """The protocol, and the switches that are set apart from it."""
+        apart = ", ".join(f"{switch}: {choice}" for switch, choice in self.switches.items() if choice != self.protocol)
+        return f"protocol {self.protocol}" + (f" but for {apart}" if apart else "")
+
 
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses a key given twice, where YAML would quietly take the last."""

@@ -29,6 +29,8 @@ KINDS: dict[str, Kind] = {
     "evaluate": Kind("outcomes.parquet"),
     "certify": Kind("certificates.parquet"),
     "measure": Kind("distances.json"),
+    "gradients": Kind("gradients.safetensors"),
+    "displacement": Kind("distances.safetensors"),
 }
 PRODUCTS: dict[str, Kind] = {"table": Kind("csv"), "figure": Kind("png")}
 """Tables and figures have plain names; their version counts in the param that Snakemake compares."""

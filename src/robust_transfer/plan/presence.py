@@ -13,11 +13,6 @@ from robust_transfer.plan.graph import Node
 from robust_transfer.plan.specs import AnyDataset
 
 
-def dataset_of(node: Node) -> AnyDataset:
-    """The data set that a `prepare` node makes."""
-    return TypeAdapter(AnyDataset).validate_python(node.spec)
-
-
 def must_be_present(nodes: Iterable[Node], data_root: Path) -> None:
     """Look for what these `prepare` nodes will read.
 
@@ -26,7 +21,7 @@ def must_be_present(nodes: Iterable[Node], data_root: Path) -> None:
     """
     lines = []
     for node in nodes:
-        spec = dataset_of(node)
+        spec = TypeAdapter(AnyDataset).validate_python(node.spec)
         if absent := [str(data_root / name) for name in spec.files if not (data_root / name).exists()]:
             lines.append(f"  - {spec.base}: {', '.join(absent)} missing; {spec.remedy.format(root=data_root)}")
     if lines:

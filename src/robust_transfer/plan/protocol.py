@@ -19,6 +19,21 @@ SWITCHES: dict[str, str] = {
     "D2": "renofeation: the attack's loss (text: squared distance to the target vector; code: the rest of it averaged)",
     "D3": "renofeation: learning rate (text: constant; code: cosine to zero), dropout while averaged weights get their "
     "statistics (code: on)",
+    "D4": "cartl: learning without forgetting (text: as Shafahi et al. 2020, l2 distance, batch norm held; code: l1 "
+    "distance, batch norm trained, another length, best epoch kept)",
+    "D5": "cartl: batch norm statistics of the frozen part in NEFT (text: as in plain fine-tuning, held; code: they drift)",
+    "D6": "cartl: what the text leaves open (code: new head from U[0, 1), CIFAR-100's normalisation for all sources, "
+    "rotations by 15 degrees, last epoch kept)",
+    "D7": "shafahi: learning without forgetting (text: l2 distance, learning rate 0.01 as in its appendix, batch norm "
+    "not trained; code: l1 distance, 0.001 as in the text's section 6, batch norm trained, its statistics held; "
+    "corrected: as the code, to which the printed lambda_d belong)",
+    "D8": "vaishnavi: the evaluation (text: auto-PGD, and certificates of 500 evenly spaced images; code: up to 5 runs "
+    "of auto-PGD, as in corrected, then Square, which is not run here; certificates of one image in every whole step)",
+    "D9": "vaishnavi: length of adversarial training on a target (text: none, so a fixed schedule here; code: lr falls "
+    "and training ends by robust accuracy on the test set; corrected: on a validation split)",
+    "D10": "vaishnavi: normalisation on a target (text: none, so that of the source; code: mean 0 and standard "
+    "deviation 1, but for CIFAR)",
+    "D11": "vaishnavi: batch norm statistics where the last layer alone trains (code lets them drift)",
     "D12": "davchev: examples in a batch (text: 100 clean + 100 adversarial; code: 128 + 128)",
     "D13": "davchev: whose label FGSM training ascends (text: the predicted, against label leaking; code: the true)",
     "D14": "davchev: what `12` unfreezes (text: 12 layers; code: the whole last stage, 18 convolutions in ResNet-56)",

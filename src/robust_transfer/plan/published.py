@@ -3,6 +3,9 @@
 import csv
 from importlib.resources import files
 
+PRINTED = "published"
+"""The metric of a cell that shows the printed number itself, and so has no nodes."""
+
 
 def published_table(study: str, table: str) -> dict[tuple[str, str], float]:
     """(row, column) -> the printed number, from published/STUDY/TABLE.csv."""

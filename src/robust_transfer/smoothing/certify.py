@@ -80,7 +80,7 @@ def certify(model: nn.Module, image: Tensor, smoothing: Smoothing, *, seed: int,
     return certificate(top, int((said[smoothing.n0 :] == top).sum()), smoothing)
 
 
-def predict(
+def predict_smoothed(
     model: nn.Module, image: Tensor, n: int, alpha: float, sigma: float, *, seed: int, place: int, batch: int
 ) -> int:
     """The smoothed classifier's class without a radius, or ABSTAINED (Cohen et al. 2019, PREDICT in section 3.2.1).

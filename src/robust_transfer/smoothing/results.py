@@ -33,7 +33,7 @@ def certified_accuracy(table: pd.DataFrame, radius: float = 0.0) -> Estimate:
 
 
 def average_certified_radius(table: pd.DataFrame) -> Estimate:
-    """Mean over all images of the radius where right and 0 elsewhere (Zhai et al. 2020, Eq. 7 ff.: ACR), in pixels.
+    """Mean over all images of the radius where right and 0 elsewhere (Zhai et al. 2020, section 5: ACR), in pixels.
 
     The interval is the mean's, normal; NaN for fewer than two images.
     """

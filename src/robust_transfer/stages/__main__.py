@@ -23,6 +23,8 @@ STAGES = {
     "evaluate": "evaluate",
     "certify": "certify",
     "measure": "measure",
+    "gradients": "gradients",
+    "displacement": "displacement",
 }
 PRODUCTS = {"tabulate": "table", "draw": "figure"}
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pandas as pd
+import torch
 from pydantic import TypeAdapter
 from safetensors.torch import load_file
 
@@ -13,18 +14,23 @@ from robust_transfer.models.classifier import predict
 from robust_transfer.plan.specs import AnyAttack
 from robust_transfer.stages.job import Job
 
+BATCH = 512
+
 
 def run(job: Job) -> dict[str, Any]:
     """Write one row an image (index, label, prediction, confidence); returns accuracy in per cent."""
     crafted = job.plan.nodes[job.node.parents["examples"]].spec if job.has("examples") else None
-    part = tensors.load(job.parent("data")).split(crafted["split"] if crafted else job.spec["split"])
-    images = part.images
+    data = tensors.load(job.parent("data"), data_root=job.data_root)
+    part = data.split(crafted["split"] if crafted else job.spec["split"])
+    network, *_ = files.load(job.parent("model"))
+    network.to(job.device)
     if crafted:
         stored = load_file(job.parent("examples"))["examples"]
-        check_budget(stored, images, TypeAdapter(AnyAttack).validate_python(crafted["attack"]))
-        images = to_float(stored)
-    network, *_ = files.load(job.parent("model"))
-    logits = predict(network.to(job.device), images.to(job.device)).cpu()
+        check_budget(stored, part.images, TypeAdapter(AnyAttack).validate_python(crafted["attack"]))
+        shown = to_float(stored).split(BATCH)
+    else:
+        shown = (images for images, _ in part.plain(BATCH))  # a training split may be too large to be made at once
+    logits = torch.cat([predict(network, images.to(job.device)).cpu() for images in shown])
     confidence, prediction = logits.softmax(1).max(1)
     outcomes = pd.DataFrame(
         {

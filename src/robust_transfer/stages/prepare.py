@@ -26,5 +26,5 @@ def run(job: Job) -> dict[str, Any]:
         below = job.data_root if CATALOGUE[spec.name].stays else None
         pack(job.output, parts, names, spec.size, spec.resize, job.threads, below)
     else:
-        tensors.save(job.output, parts, names, spec.scaled_to)
+        tensors.save(job.output, parts, names, spec.shown_at)
     return {name: len(labels) for name, (_, labels) in parts.items()} | {"classes": int(parts["train"][1].max()) + 1}

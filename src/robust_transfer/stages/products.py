@@ -7,7 +7,7 @@ from typing import Any
 
 from robust_transfer import provenance, store
 from robust_transfer.plan.graph import KINDS, Plan, Product
-from robust_transfer.tables.layout import markdown, wide
+from robust_transfer.tables.layout import decimals, markdown, wide
 from robust_transfer.tables.tidy import tidy
 
 
@@ -46,8 +46,9 @@ def make(product: Product, plan: Plan, plan_name: str, results: Path) -> None:
 
 def _table(frame, spec: dict[str, Any]) -> dict[str, Any]:
     text = markdown(frame, spec)
+    digits = max(2, *(decimals(spec, metric) for metric in frame.metric.unique()))
     return {
-        ".csv": partial(wide(frame, spec["corner"]).to_csv, index=False, float_format="%.2f"),
+        ".csv": partial(wide(frame, spec["corner"]).to_csv, index=False, float_format=f"%.{digits}f"),
         ".parquet": partial(frame.to_parquet, index=False),
         ".md": lambda path: path.write_text(text, encoding="utf-8"),
     }

@@ -7,7 +7,8 @@ from safetensors.torch import load_file
 from robust_transfer.data import tensors
 from robust_transfer.models import files
 from robust_transfer.models.classifier import reset_last, reset_parameters
-from robust_transfer.models.spectral import bake, reparametrise_spectral
+from robust_transfer.models.normalise import normaliser
+from robust_transfer.models.spectral import bake, reparametrise_spectral, settle
 from robust_transfer.objectives.contrastive import projection_head
 from robust_transfer.plan.specs import Recipe
 from robust_transfer.stages.job import Job
@@ -30,6 +31,9 @@ def run(job: Job) -> dict[str, Any]:
         network, spec, channels, _ = files.load(job.parent("start"))
         if recipe.reset:
             reset_last(network, recipe.reset)
+        if recipe.normalise:
+            network.normalise = normaliser(recipe.normalise, channels)
+            spec = spec.model_copy(update={"normalise": recipe.normalise})
     else:
         spec, channels = recipe.network, data.channels
         network = files.build(spec, channels, data.classes)
@@ -48,6 +52,7 @@ def run(job: Job) -> dict[str, Any]:
     with listening() as stop:
         every = job.machine["checkpoint_seconds"]
         history = train(network, data, recipe, job.node.id, job.checkpoint, every, stop, teacher, features)
+    settle(network)
     bake(network)
     if recipe.terms.contrastive:
         network.renew_head(data.classes)  # the projection was for this training alone

@@ -37,7 +37,19 @@ PRELOADED = (
     "safetensors.torch",
     "sklearn.datasets",
 )
-STAGES = ("prepare", "train", "features", "choose", "craft", "evaluate", "certify", "measure", "products")
+STAGES = (
+    "prepare",
+    "train",
+    "features",
+    "choose",
+    "craft",
+    "evaluate",
+    "certify",
+    "measure",
+    "gradients",
+    "displacement",
+    "products",
+)
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 

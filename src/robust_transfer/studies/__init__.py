@@ -15,9 +15,15 @@ from robust_transfer.plan import config as configs
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.protocol import PROTOCOLS, Protocol
 from robust_transfer.plan.specs import Spec
-from robust_transfer.studies import davchev, protocols, renofeation
+from robust_transfer.studies import cartl, davchev, protocols, renofeation, shafahi, vaishnavi
 
-STUDIES = {"davchev": davchev, "renofeation": renofeation}
+STUDIES = {
+    "cartl": cartl,
+    "davchev": davchev,
+    "renofeation": renofeation,
+    "shafahi": shafahi,
+    "vaishnavi": vaishnavi,
+}
 
 
 def make_plan(config: Mapping[str, Any], workflow: Path) -> Plan:

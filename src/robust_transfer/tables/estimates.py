@@ -36,3 +36,18 @@ def mean_of(estimates: list[Estimate]) -> Estimate:
     half = math.sqrt(sum(((e.high - e.low) / 2) ** 2 for e in estimates)) / len(estimates)
     mean = sum(values) / len(values)
     return Estimate(mean, mean - half, mean + half, sum(e.n for e in estimates))
+
+
+def improvement(before: Estimate, after: Estimate) -> Estimate:
+    """By how many per cent a value grows, 100 (after / before - 1); NaN from 0.
+
+    Its interval takes the two as independent and small errors as linear.
+    """
+    n = before.n + after.n
+    if not before.value:
+        return exactly(math.nan, n)
+    ratio = after.value / before.value
+    halves = [(e.high - e.low) / 2 for e in (before, after)]
+    half = 100 * math.hypot(halves[0] * ratio, halves[1]) / before.value
+    value = 100 * (ratio - 1)
+    return Estimate(value, value - half, value + half, n)

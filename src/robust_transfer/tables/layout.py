@@ -12,23 +12,30 @@ def wide(frame: pd.DataFrame, corner: str) -> pd.DataFrame:
     return table.rename_axis(corner, axis=0).rename_axis(None, axis=1).reset_index()
 
 
+def decimals(spec: dict[str, Any], metric: str) -> int:
+    """Digits after the point that a table shows of a metric."""
+    digits = spec.get("decimals", 1)
+    return digits.get(metric, 1) if isinstance(digits, dict) else digits
+
+
 def markdown(frame: pd.DataFrame, spec: dict[str, Any]) -> str:
     """The table for readers: each cell `measured (published)`, and below it where both come from.
 
-    spec: title, corner, measured; published (the paper's table, or None); decimals (1); texts (heading -> row -> text:
-    columns of words, after the row label); general (numbers of many sizes, shown as short as they are).
+    spec: title, corner, measured; published (the paper's table, or None); decimals (1; or by metric); texts (heading ->
+    row -> text: columns of words, after the row label); general (numbers of many sizes, shown as short as they are).
+    A place without a cell stays blank.
     """
-    decimals = spec.get("decimals", 1)
 
-    def number(value: float) -> str:
+    def number(value: float, metric: str) -> str:
         if pd.isna(value):
             return "-"
-        return f"{value:.4g}" if spec.get("general") else f"{value:.{decimals}f}"
+        return f"{value:.4g}" if spec.get("general") else f"{value:.{decimals(spec, metric)}f}"
 
     def text(cell: pd.Series) -> str:
-        return number(cell.value) + ("" if pd.isna(cell.published) else f" ({number(cell.published)})")
+        printed = "" if pd.isna(cell.published) else f" ({number(cell.published, cell.metric)})"
+        return number(cell.value, cell.metric) + printed
 
-    shown = wide(frame.assign(value=frame.apply(text, axis=1)), spec["corner"])
+    shown = wide(frame.assign(value=frame.apply(text, axis=1)), spec["corner"]).fillna("")
     for place, (heading, words) in enumerate(spec.get("texts", {}).items(), start=1):
         shown.insert(place, heading, [words.get(row, "") for row in shown[spec["corner"]]])
     lines = [f"# {spec['title']}", "", shown.to_markdown(index=False, disable_numparse=True), ""]

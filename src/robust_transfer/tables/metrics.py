@@ -10,7 +10,7 @@ import pandas as pd
 from safetensors import safe_open
 
 from robust_transfer.smoothing.results import average_certified_radius, certified_accuracy
-from robust_transfer.tables.estimates import Estimate, Z, exactly, mean_of, proportion
+from robust_transfer.tables.estimates import Estimate, Z, exactly, improvement, mean_of, proportion
 
 
 @lru_cache(maxsize=64)
@@ -24,6 +24,27 @@ def accuracy(outcomes: Path) -> Estimate:
     return proportion(int((found.prediction == found.label).sum()), len(found))
 
 
+def accuracy_and_robustness(clean: Path, adversarial: Path) -> Estimate:
+    """Mean of the accuracies on the same images, clean and attacked, in per cent (Shafahi et al. 2020, section 4.2).
+
+    The interval is the mean's (normal) over images, each of which is right on none, one or both.
+
+    Raises:
+        ValueError: where the two are not outcomes of the same images.
+    """
+    before, after = _of_the_same(clean, adversarial)
+    right = 50.0 * (before.prediction == before.label) + 50.0 * (after.prediction == after.label)
+    half = Z * float(right.std()) / math.sqrt(len(right))
+    return Estimate(float(right.mean()), float(right.mean()) - half, float(right.mean()) + half, len(right))
+
+
+def _of_the_same(clean: Path, adversarial: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    before, after = _outcomes(clean), _outcomes(adversarial)
+    if not (before["index"].equals(after["index"]) and before.label.equals(after.label)):
+        raise ValueError(f"{clean} and {adversarial} are outcomes of different images")
+    return before, after
+
+
 def attack_success_rate(clean: Path, adversarial: Path) -> Estimate:
     """P(wrong on the adversarial image | right on the clean one), in per cent; n counts the images that were right.
 
@@ -32,9 +53,7 @@ def attack_success_rate(clean: Path, adversarial: Path) -> Estimate:
     Raises:
         ValueError: where the two are not outcomes of the same images.
     """
-    before, after = _outcomes(clean), _outcomes(adversarial)
-    if not (before["index"].equals(after["index"]) and before.label.equals(after.label)):
-        raise ValueError(f"{clean} and {adversarial} are outcomes of different images")
+    before, after = _of_the_same(clean, adversarial)
     right = before.prediction == before.label
     return proportion(int((right & (after.prediction != after.label)).sum()), int(right.sum()))
 
@@ -88,6 +107,31 @@ def acr(certificates: Path) -> Estimate:
     return average_certified_radius(_outcomes(certificates))
 
 
+def without_smoothing(metric: Callable[[pd.DataFrame], Estimate]) -> Callable[[Path], Estimate]:
+    """The metric of certificates for a classifier that is not smoothed (sigma 0): every radius is 0 (Cohen et al. 2019,
+    Eq. 3), so that nothing is left to estimate.
+    """
+
+    def value(outcomes: Path) -> Estimate:
+        found = metric(_outcomes(outcomes).assign(radius=0.0))
+        return exactly(found.value, found.n)
+
+    return value
+
+
+def mean_improvement(metric: Callable[[Path], Estimate]) -> Callable[..., Estimate]:
+    """The metric that says by how many per cent another one grows, in the mean over tasks: 100 (after / before - 1).
+
+    Roles `before0`, `after0`, `before1`, ... The interval takes all values as independent and small errors as linear.
+    """
+
+    def value(**found: Path) -> Estimate:
+        pairs = [(metric(found[f"before{i}"]), metric(found[f"after{i}"])) for i in range(len(found) // 2)]
+        return mean_of([improvement(*pair) for pair in pairs])
+
+    return value
+
+
 @lru_cache(maxsize=64)
 def _labels(data: Path) -> dict[str, list[int]]:
     with safe_open(data, "pt") as file:
@@ -113,6 +157,9 @@ def images_a_class(*splits: str) -> Callable[[Path], Estimate]:
 METRICS: dict[str, Callable[..., Estimate]] = {
     "accuracy": accuracy,
     "robustness": accuracy,  # of adversarial outcomes, where a figure sets it against the clean accuracy
+    "training_accuracy": accuracy,
+    "margin_robustness": accuracy,
+    "accuracy_and_robustness": accuracy_and_robustness,
     "attack_success_rate": attack_success_rate,
     "mean_accuracy": mean_accuracy,
     "mean_attack_success_rate": mean_attack_success_rate,
@@ -121,6 +168,12 @@ METRICS: dict[str, Callable[..., Estimate]] = {
     "smoothed_accuracy": smoothed_accuracy,
     "certified_accuracy_0.5": certified_at(0.5),
     "average_certified_radius": acr,
+    "unsmoothed_certified_accuracy_0.5": without_smoothing(lambda table: certified_accuracy(table, 0.5)),
+    "unsmoothed_average_certified_radius": without_smoothing(average_certified_radius),
+    "mean_improvement_accuracy": mean_improvement(accuracy),
+    "mean_improvement_smoothed_accuracy": mean_improvement(smoothed_accuracy),
+    "mean_improvement_certified_accuracy_0.5": mean_improvement(certified_at(0.5)),
+    "mean_improvement_average_certified_radius": mean_improvement(acr),
     "classes": classes,
     "train_images_a_class": images_a_class("train", "validation"),
     "test_images_a_class": images_a_class("test"),

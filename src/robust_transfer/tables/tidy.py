@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from robust_transfer.plan.published import PRINTED
+from robust_transfer.tables.estimates import exactly
 from robust_transfer.tables.metrics import METRICS
 
 COLUMNS = [
@@ -34,7 +36,9 @@ def tidy(study: str, table: str, cells: list[dict[str, Any]], artifact_of: Calla
     rows = []
     for cell in cells:
         files = {role: artifact_of(node) for role, node in cell["nodes"].items()}
-        value, low, high, n = METRICS[cell["metric"]](**files)
+        value, low, high, n = (
+            exactly(cell["published"]) if cell["metric"] == PRINTED else METRICS[cell["metric"]](**files)
+        )
         ids = " ".join(cell["nodes"].values())
         rows.append(
             [

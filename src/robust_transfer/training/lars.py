@@ -12,7 +12,7 @@ class Lars(Optimizer):
 
     You et al. 2017, algorithm 1: v <- momentum v + lr r (g + weight_decay w) and w <- w - v, with
     r = trust |w| / (|g| + weight_decay |w|). Biases and batch norm's weights take plain steps (r = 1) without weight
-    decay, as in SimCLR (Chen et al. 2020, appendix B.6). A layer whose weights or gradient are all zero has r = 1.
+    decay, as in the code of SimCLR (Chen et al. 2020). A layer whose weights or gradient are all zero has r = 1.
 
     trust: the paper's eta. Velocities are kept as `momentum_buffer`, the name that torch's SGD has for its own.
     """

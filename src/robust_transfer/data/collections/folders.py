@@ -27,14 +27,13 @@ def caltech_256(folder: Path, seed: int) -> Listed:
 
 
 def imagenet(folder: Path, seed: int) -> Listed:
-    """ImageNet (ILSVRC2012, Russakovsky et al. 2015): train/n01440764/n01440764_10026.JPEG and val/n01440764/...; val is
+    """ImageNet (ILSVRC2012, Russakovsky et al. 2015): train/n01440764/n01440764_10026.JPEG, and val likewise, which is
     the test split. Classes are in the order of their WordNet ids, as torchvision's weights have them.
     """
     return {
         split: [
             (of_class.name, f"{part}/{of_class.name}/{file.name}")
             for of_class in sorted((folder / part).iterdir())
-            if of_class.is_dir()
             for file in sorted(of_class.glob("*.JPEG"))
         ]
         for split, part in (("train", "train"), ("test", "val"))

@@ -37,7 +37,7 @@ from robust_transfer.plan.specs.objectives import (
     Terms,
 )
 from robust_transfer.plan.specs.recipes import TUNABLE, Head, Last, Recipe, Spectral, Trainable, trainable_slug
-from robust_transfer.plan.specs.schedules import Averaging, Schedule
+from robust_transfer.plan.specs.schedules import Augmentation, Averaging, Schedule
 from robust_transfer.plan.specs.smoothing import Smoothing
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "AnyNormalise",
     "Apgd",
     "Attack",
+    "Augmentation",
     "Averaging",
     "CifarDenseNet",
     "CifarResNet",

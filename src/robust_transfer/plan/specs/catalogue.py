@@ -62,8 +62,8 @@ TORCHVISION: dict[str, Entry] = {
         12_630,
         "gtsrb",
         ("GTSRB/Training", "GTSRB/Final_Test/Images", "GT-final_test.csv"),
-        "unpack GTSRB-Training_fixed.zip, GTSRB_Final_Test_Images.zip and GTSRB_Final_Test_GT.zip into {root}/gtsrb, or "
-        'with a connection: python -c "from torchvision.datasets import GTSRB; '
+        "unpack GTSRB-Training_fixed.zip, GTSRB_Final_Test_Images.zip and GTSRB_Final_Test_GT.zip into {root}/gtsrb, "
+        'or with a connection: python -c "from torchvision.datasets import GTSRB; '
         "[GTSRB('{root}', split, download=True) for split in ('train', 'test')]\"",
     ),
 }
@@ -204,8 +204,8 @@ CATALOGUE: dict[str, Entry] = {
         50_000,
         "imagenet",
         ("train", "val"),
-        "put ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz into {root}/imagenet and "
-        'let torchvision unpack them: python -c "from torchvision.datasets import ImageNet; '
+        "put ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz into {root}/imagenet "
+        'and let torchvision unpack them: python -c "from torchvision.datasets import ImageNet; '
         "[ImageNet('{root}/imagenet', split) for split in ('train', 'val')]\"",
         stays=True,
     ),

@@ -44,14 +44,9 @@ class Dataset(Spec):
         raise NotImplementedError
 
     @property
-    def scaled_to(self) -> int | None:
-        """The side in pixels to which its images are scaled up whenever they are shown; they are kept as they are."""
-        return None
-
-    @property
-    def minutes(self) -> int:
-        """How long it may take to be prepared."""
-        return 30
+    def shown_at(self) -> tuple[int, ...]:
+        """The size, or size and resize, at which images are shown that are kept smaller; none of others."""
+        return ()
 
     @property
     def files(self) -> list[str]:
@@ -105,13 +100,17 @@ class Digits(Dataset):
 class Torchvision(Dataset):
     """A data set of small images by its torchvision name, with its own test split; read from data_root.
 
-    size: side in pixels. CIFAR and SVHN are kept as the 32x32 images that they are, and scaled up, bilinear, whenever
-        they are shown; GTSRB's signs of any size are scaled, and none is cropped to its sign, when the set is prepared.
+    size: side in pixels. Images of CIFAR and SVHN are kept as they are, 32x32, and scaled up, bilinear, whenever they
+        are shown; augmentation is before that. GTSRB's images are of any size and shape: they are scaled when the set
+        is prepared, and not cropped to the sign.
+    resize: of CIFAR and SVHN, to show them as the photographs of a Collection: every batch shows random crops at
+        `size`; validation and test are scaled to `resize` and cropped at the centre.
     """
 
     source: Literal["torchvision"]
     name: Literal[tuple(TORCHVISION)]
     size: Count = 32
+    resize: Count | None = None
 
     @model_validator(mode="after")
     def _fits(self):
@@ -120,15 +119,21 @@ class Torchvision(Dataset):
             raise ValueError(f"classes: {self.name} has 0 to {top - 1}")
         if self.size < 32 and self.name != "GTSRB":
             raise ValueError(f"size: {self.name} has images of 32x32, which are scaled up; write 32 or more")
+        if self.resize and self.name == "GTSRB":
+            raise ValueError("resize: signs are not cropped; take resize away")
+        if self.resize and self.resize < self.size:
+            raise ValueError(f"resize: {self.resize} pixels are too few to crop {self.size} from; raise resize")
         return self
 
     @property
     def base(self) -> str:
-        return self.name.lower() + ("" if self.size == 32 else f"-{self.size}px")
+        return self.name.lower() + ("" if self.size == 32 else f"-{self.size}px") + ("-crops" if self.resize else "")
 
     @property
-    def scaled_to(self) -> int | None:
-        return None if self.name == "GTSRB" or self.size == 32 else self.size
+    def shown_at(self) -> tuple[int, ...]:
+        if self.resize:
+            return self.size, self.resize
+        return () if self.name == "GTSRB" or self.size == 32 else (self.size,)
 
     @property
     def files(self) -> list[str]:
@@ -230,12 +235,6 @@ class Collection(Dataset):
     @property
     def remedy(self) -> str:
         return CATALOGUE[self.name].unpack
-
-    @property
-    def minutes(self) -> int:
-        # Every image is decoded once; a slow disk and one thread still manage 33 a second.
-        entry = CATALOGUE[self.name]
-        return 30 + (entry.train + entry.test) // 2000
 
 
 AnyDataset = Annotated[Digits | Torchvision | Npz | Folder | Collection, Field(discriminator="source")]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from robust_transfer.plan.specs.fields import Count, Fraction, Positive, Spec
-from robust_transfer.plan.specs.networks import AnyNetwork
+from robust_transfer.plan.specs.networks import AnyNetwork, AnyNormalise
 from robust_transfer.plan.specs.objectives import Inputs, Terms
 from robust_transfer.plan.specs.schedules import Averaging, Schedule
 
@@ -92,6 +92,7 @@ class Recipe(Spec):
 
     network: the architecture of a random start; a run that inherits takes its start's.
     initialisation: of a random start: the family's own, or PyTorch's defaults for every layer.
+    normalise: takes the place of the inherited network's normalisation; none keeps that.
     head: a run that inherits gets a new one, linear or of some form, or keeps the inherited one.
     reset: the last parts that are initialised anew before training, by the family's own rule; none unless given.
     trainable: the part that moves.
@@ -105,6 +106,7 @@ class Recipe(Spec):
     """
 
     network: AnyNetwork | None = None
+    normalise: AnyNormalise | None = None
     initialisation: Literal["family", "pytorch"] = "family"
     head: AnyHead = "new"
     reset: Last | None = None
@@ -119,6 +121,12 @@ class Recipe(Spec):
     averaging: Averaging | None = None
     schedule: Schedule
     tuned: list[Tunable] = []  # noqa: RUF012 (pydantic copies it)
+
+    @model_validator(mode="after")
+    def _one_normalisation(self):
+        if self.network and self.normalise:
+            raise ValueError("normalise: a random start is normalised as its network says; set network.normalise")
+        return self
 
     @model_validator(mode="after")
     def _one_result(self):

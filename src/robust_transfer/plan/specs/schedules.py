@@ -29,6 +29,14 @@ class Averaging(Spec):
     dropout: bool = False
 
 
+class Augmentation(Spec):
+    """What is done to small training images; see Schedule."""
+
+    crop_padding: WholeNumber = 0
+    flip: bool = False
+    rotation: NonNegative = 0.0
+
+
 class Schedule(Spec):
     """How the loss is brought down, by steps with momentum.
 

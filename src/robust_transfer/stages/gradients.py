@@ -1,0 +1,30 @@
+"""gradients: what a model reacts to, image by image."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from robust_transfer.data import tensors
+from robust_transfer.figures.arrays import evenly
+from robust_transfer.models import files
+from robust_transfer.models.classifier import to_pixels
+from robust_transfer.stages.job import Job
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Write the gradients (n x C x H x W float32) of each image's own cross entropy with respect to its pixels.
+
+    Shafahi et al. 2020, section 5 and figure 5. In double precision: in single, the softmax of a model that is sure of
+    an image rounds to 1, and its gradient to 0.
+    """
+    part = tensors.load(job.parent("data")).split(job.spec["split"])
+    chosen = torch.from_numpy(evenly(len(part), job.spec["count"]))
+    network, *_ = files.load(job.parent("model"))
+    network.to(job.device, torch.float64).requires_grad_(False)
+    images = to_pixels(part.images[chosen]).to(job.device, torch.float64).requires_grad_()
+    loss = F.cross_entropy(network(images), part.labels[chosen].to(job.device), reduction="sum")
+    (gradients,) = torch.autograd.grad(loss, images)
+    save_file({"gradients": gradients.float().cpu().contiguous()}, job.output)
+    return {"n": len(chosen), "loss": float(loss) / len(chosen)}

@@ -1,0 +1,124 @@
+"""Sources that were trained elsewhere, from checkpoint files; and what a transfer does with a normalisation."""
+
+import hashlib
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torchvision
+from pydantic import ValidationError
+
+from robust_transfer.errors import UserError
+from robust_transfer.models import files
+from robust_transfer.plan.specs import CifarResNet, Normalise, Recipe, Schedule, TorchvisionNet
+from robust_transfer.stages import bring, train
+
+NETWORK = TorchvisionNet(family="torchvision", name="resnet18")
+
+
+@pytest.fixture
+def theirs():
+    torch.manual_seed(0)
+    return torchvision.models.resnet18(num_classes=7).eval()
+
+
+def job_of(folder, content, sha256=None):
+    """A job that brings a file with this content."""
+    (folder / "weights").mkdir(exist_ok=True)
+    file = folder / "weights" / "some.pt"
+    torch.save(content, file)
+    spec = {"network": NETWORK.canonical(), "file": "some.pt"}
+    spec["sha256"] = sha256 or hashlib.sha256(file.read_bytes()).hexdigest()
+    return SimpleNamespace(spec=spec, data_root=folder, output=folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["alone", "under state_dict"])
+def test_a_state_dict_with_torchvisions_keys(tmp_path, theirs, wrapped):
+    state = theirs.state_dict()
+    job = job_of(tmp_path, {"state_dict": state, "epoch": 3} if wrapped else state)
+    assert bring.run(job) == {"origin": "some.pt", "classes": 7}
+    ours, spec, channels, classes = files.load(job.output)
+    assert (spec, channels, classes) == (NETWORK, 3, 7)
+    images = torch.rand(2, 3, 64, 64)
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (NETWORK.normalise.mean, NETWORK.normalise.std))
+    assert torch.allclose(ours(images), theirs((images - mean) / std), atol=1e-5)
+
+
+def test_features_alone_get_a_head_of_zeros(tmp_path, theirs):
+    state = {name: tensor for name, tensor in theirs.state_dict().items() if not name.startswith("fc.")}
+    job = job_of(tmp_path, state)
+    bring.run(job)
+    ours, *_ = files.load(job.output)
+    assert not any(parameter.any() for parameter in ours.head.parameters())
+    assert torch.equal(ours.stages[3][1].conv2.weight, theirs.layer4[1].conv2.weight)
+
+
+class Anything:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("content", "sha256", "words"),
+    [
+        ({"fc.weight": torch.zeros(1)}, "0" * 64, "has the sha256 .*, not 0000"),
+        ({"module.fc.weight": torch.zeros(1)}, None, "some.pt does not hold the weights of resnet18: 'module.fc"),
+        ({"conv1.weight": torch.zeros(1)}, None, "some.pt does not hold the weights of resnet18: .*Missing key"),
+        ({"state_dict": {"epoch": 3}}, None, "holds no state dict"),
+        ([1, 2], None, "holds no state dict"),
+        (Anything(), None, "holds no plain tensors"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, content, sha256, words):
+    with pytest.raises(UserError, match=f"(?s){words}"):
+        bring.run(job_of(tmp_path, content, sha256))
+
+
+def test_a_missing_file_is_named(tmp_path, theirs):
+    job = job_of(tmp_path, theirs.state_dict())
+    (tmp_path / "weights" / "some.pt").unlink()
+    with pytest.raises(UserError, match=r"some\.pt is missing; put the checkpoint there"):
+        bring.run(job)
+
+
+# ---- normalisation at transfer -------------------------------------------------------------------------------------
+
+SMALL = CifarResNet(family="cifar-resnet", depth_per_stage=[1], width=4)
+SCHEDULE = Schedule(epochs=1, batch_size=2, lr=0.1)
+
+
+@pytest.mark.parametrize("normalise", [None, Normalise(mean=0.0, std=1.0)])
+def test_a_transfer_trains_and_saves_with_its_own_normalisation(tmp_path, monkeypatch, normalise):
+    torch.manual_seed(0)
+    source = files.build(SMALL, 1, 3)
+    files.save(tmp_path / "start", source, SMALL, 1, 3)
+    wanted = normalise or SMALL.normalise
+    seen = []
+
+    def watched(network, *_):
+        seen.append((network.normalise.mean, network.normalise.std))
+        return [{"epoch": 1}]
+
+    monkeypatch.setattr(train, "train", watched)
+    monkeypatch.setattr(train.tensors, "load", lambda *_: SimpleNamespace(channels=1, classes=2))
+    job = SimpleNamespace(
+        spec=Recipe(normalise=normalise, schedule=SCHEDULE).canonical(),
+        has=lambda role: role == "start",
+        parent=lambda role: tmp_path / role,
+        device="cpu",
+        data_root=tmp_path,
+        machine={"checkpoint_seconds": 60},
+        node=SimpleNamespace(id="a node"),
+        checkpoint=tmp_path / "state",
+        output=tmp_path / "model",
+    )
+    train.run(job)
+    assert seen == [(wanted.mean, wanted.std)]
+    network, spec, *_ = files.load(job.output)
+    assert spec == SMALL.model_copy(update={"normalise": wanted})
+    assert (network.normalise.mean, network.normalise.std) == (wanted.mean, wanted.std)
+    assert torch.equal(network.stem[0].weight, source.stem[0].weight)
+
+
+def test_a_random_start_has_the_normalisation_of_its_network():
+    with pytest.raises(ValidationError, match="normalise: a random start is normalised as its network says"):
+        Recipe(network=SMALL, normalise=Normalise(mean=0.0, std=1.0), schedule=SCHEDULE)
