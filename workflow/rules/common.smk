@@ -7,11 +7,12 @@ sys.path.insert(0, str(SOURCE))
 
 from robust_transfer.errors import UserError
 from robust_transfer.plan import config as configs
-from robust_transfer.plan import freeze, jobs, presence
+from robust_transfer.plan import freeze, jobs, presence, scheduling
 from robust_transfer.plan.canonical import canonical_json
 from robust_transfer.plan.graph import KINDS
 
 jobs.surroundings(SOURCE, warm=not workflow.remote_exec)
+scheduling.one_round_at_a_time()
 
 
 def end_with(error):

@@ -16,8 +16,9 @@ from robust_transfer.data import tensors
 def read(wanted: dict[str, dict[str, Any]], artifact_of: Callable[[str], Path]) -> dict[str, np.ndarray]:
     """Name -> array, as a figure's spec wants it.
 
-    wanted: name -> {nodes: ids, read: images | labels | classes | examples | predictions | gradients | distances, split (of
-        images and labels), count: so many, evenly spaced over the split; all unless given}. Several nodes are stacked.
+    wanted: name -> {nodes: ids, read: images | labels | classes | examples | predictions | gradients | distances,
+        split (of images and labels), count: so many, evenly spaced over the split; all unless given}. Several nodes are
+        stacked.
     artifact_of: node id -> its file.
 
     Returns:

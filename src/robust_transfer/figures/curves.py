@@ -34,7 +34,7 @@ def curves(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndar
     reference = spec.get("reference")
     place = numbers([c for c in table.columns if not reference or c != reference["column"]], spec.get("values"))
     colour, marker = colours(lines), markers(lines)
-    across = min(len(titles), 3)
+    across = 2 if len(titles) == 4 else min(len(titles), 3)
     figure, panels = canvas(
         spec, -(-len(titles) // across), across, 3.4 if len(titles) < 3 else 2.7, 2.3, sharey=by_row
     )

@@ -21,7 +21,7 @@ SWITCHES: dict[str, str] = {
     "statistics (code: on)",
     "D4": "cartl: learning without forgetting (text: as Shafahi et al. 2020, l2 distance, batch norm held; code: l1 "
     "distance, batch norm trained, another length, best epoch kept)",
-    "D5": "cartl: batch norm statistics of the frozen part in NEFT (text: as in plain fine-tuning, held; code: they drift)",
+    "D5": "cartl: batch norm statistics of the frozen part in NEFT (text: held, as in plain fine-tuning; code: drift)",
     "D6": "cartl: what the text leaves open (code: new head from U[0, 1), CIFAR-100's normalisation for all sources, "
     "rotations by 15 degrees, last epoch kept)",
     "D7": "shafahi: learning without forgetting (text: l2 distance, learning rate 0.01 as in its appendix, batch norm "

@@ -27,7 +27,7 @@ def run(job: Job) -> dict[str, Any]:
     if crafted:
         stored = load_file(job.parent("examples"))["examples"]
         check_budget(stored, part.images, TypeAdapter(AnyAttack).validate_python(crafted["attack"]))
-        shown = to_float(stored).split(BATCH)
+        shown = (to_float(examples) for examples in stored.split(BATCH))
     else:
         shown = (images for images, _ in part.plain(BATCH))  # a training split may be too large to be made at once
     logits = torch.cat([predict(network, images.to(job.device)).cpu() for images in shown])

@@ -7,7 +7,7 @@ from robust_transfer.plan.graph import Node
 from robust_transfer.studies.shafahi.section import STUDY
 from robust_transfer.studies.shafahi.tables import Cells, attack_name
 
-CLEAN = {"metric": "accuracy", "label": "validation accuracy (%)", "limits": [0, 100]}
+CLEAN = {"metric": "accuracy", "label": "accuracy on natural images (%)"}
 UNTOUCHED = "untouched"
 ALL = "all"
 
@@ -97,7 +97,6 @@ class Figures(Cells):
                     place | self.attacked(model, data, attack),
                     place | self.attacked(model, data, margin) | {"metric": "margin_robustness"},
                 ]
-        limits = {"limits": [0, 100]}
         self.figure(
             "fig4",
             "curves",
@@ -105,10 +104,10 @@ class Figures(Cells):
             cells,
             measured=self.measured(attack),
             metrics=[
-                {"metric": "training_accuracy", "label": "training accuracy (%)"} | limits,
+                {"metric": "training_accuracy", "label": "accuracy on training images (%)"},
                 CLEAN,
-                {"metric": "robustness", "label": f"accuracy under {attack_name(attack)} (%)"} | limits,
-                {"metric": "margin_robustness", "label": f"accuracy under {attack_name(margin)} (%)"} | limits,
+                {"metric": "robustness", "label": f"accuracy under {attack_name(attack)} (%)"},
+                {"metric": "margin_robustness", "label": f"accuracy under {attack_name(margin)} (%)"},
             ],
             x="hidden layers",
         )
@@ -141,7 +140,10 @@ class Figures(Cells):
         source, panels, tensors = methods.source(section.source, "robust"), [], {}
         for dataset in (section.target, section.source):
             series = []
-            for split, label in (("train", "training images"), (section.evaluated_on, f"{section.evaluated_on} images")):
+            for split, label in (
+                ("train", "training images"),
+                (section.evaluated_on, f"{section.evaluated_on} images"),
+            ):
                 node = build.displacement(
                     self.plan, source, methods.data(dataset), section.augmentation, self.settings.seed, split
                 )

@@ -24,7 +24,7 @@ PLAIN = {
 }
 """The same of a classifier that is not smoothed."""
 DECIMALS = {SMOOTHED["ACR"]: 3, PLAIN["ACR"]: 3}
-LAST_LAYER = "Certified, Last Layer alone"
+LAST_LAYER = "Certified Last Layer alone"
 
 
 class Results:
