@@ -25,7 +25,7 @@ LONG = {
     "davchev": {
         "attacks": {"train-PGD": {"random_start": True}},
         "schedules": {
-            "adversarial": {"epochs": 30, "milestones": [20], "crop_padding": 1, "flip": True},
+            "adversarial": {"epochs": 150, "milestones": [100], "crop_padding": 1, "flip": True},
             "natural": {"epochs": 2},
         },
     },

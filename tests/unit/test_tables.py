@@ -302,3 +302,10 @@ def test_the_plans_table_1_has_the_papers_rows_columns_and_numbers():
     planned = {(cell["row"], cell["column"]): cell["published"] for cell in cells}
     assert list(planned) == list(published_table("davchev", "table1")), "in the paper's order"
     assert planned == published_table("davchev", "table1")
+
+
+def test_a_table_of_other_data_says_that_the_printed_numbers_are_not_its_own(tmp_path):
+    frame = frame_of(tmp_path)[0]
+    assert "- Published: Printed there." in markdown(frame, SHOWN)
+    text = markdown(frame.assign(published=math.nan), SHOWN)
+    assert "- The paper's own, of other data or networks: Printed there." in text

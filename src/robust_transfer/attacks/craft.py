@@ -71,7 +71,7 @@ def _perturbed(ready: nn.Module, images: Tensor, labels: Tensor | None, attack: 
     if attack.algorithm == "feature":
         return perturb_features(ready, images, attack, generator_seed=seed)
     if attack.algorithm == "apgd":
-        from robust_transfer.attacks.apgd import perturb_apgd  # its library costs seconds to import
+        from robust_transfer.attacks.apgd import perturb_apgd  # nothing else needs its library
 
         return perturb_apgd(ready, images, labels, attack, generator_seed=seed)
     return perturb(ready, images, labels, attack, generator_seed=seed)

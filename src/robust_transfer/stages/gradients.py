@@ -16,8 +16,8 @@ from robust_transfer.stages.job import Job
 def run(job: Job) -> dict[str, Any]:
     """Write the gradients (n x C x H x W float32) of each image's own cross entropy with respect to its pixels.
 
-    Shafahi et al. 2020, section 5 and figure 5. In double precision: in single, what is missing to 1 in the softmax of a
-    model that is sure of an image is lost to rounding, and with it a part of the gradient.
+    Shafahi et al. 2020, section 5 and figure 5. In double precision: in single, what the softmax of a model that is
+    sure of an image lacks to 1 is lost to rounding, and with it a part of the gradient.
     """
     part = tensors.load(job.parent("data")).split(job.spec["split"])
     chosen = torch.from_numpy(evenly(len(part), job.spec["count"]))

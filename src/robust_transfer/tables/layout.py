@@ -53,5 +53,6 @@ def markdown(frame: pd.DataFrame, spec: dict[str, Any]) -> str:
         lines += ["The nodes that each number comes from stand in the .parquet file."]
     lines += ["", f"- {spec['measured']}."]
     if spec.get("published"):
-        lines += [f"- Published: {spec['published']}."]
+        there = "Published" if frame.published.notna().any() else "The paper's own, of other data or networks"
+        lines += [f"- {there}: {spec['published']}."]
     return "\n".join([*lines, ""])

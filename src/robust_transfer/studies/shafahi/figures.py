@@ -97,17 +97,18 @@ class Figures(Cells):
                     place | self.attacked(model, data, attack),
                     place | self.attacked(model, data, margin) | {"metric": "margin_robustness"},
                 ]
+        from_zero = {"limits": [0, None]}
         self.figure(
             "fig4",
             "curves",
             f"Heads of several layers for {self.section.name(target)}",
             cells,
-            measured=self.measured(attack),
+            measured=self.measured(attack, margin),
             metrics=[
                 {"metric": "training_accuracy", "label": "accuracy on training images (%)"},
                 CLEAN,
-                {"metric": "robustness", "label": f"accuracy under {attack_name(attack)} (%)"},
-                {"metric": "margin_robustness", "label": f"accuracy under {attack_name(margin)} (%)"},
+                {"metric": "robustness", "label": f"accuracy under {attack_name(attack)} (%)"} | from_zero,
+                {"metric": "margin_robustness", "label": f"accuracy under {attack_name(margin)} (%)"} | from_zero,
             ],
             x="hidden layers",
         )
@@ -129,7 +130,7 @@ class Figures(Cells):
             "gradients",
             f"Gradients of the loss with respect to images of {self.section.name(target)}",
             [],
-            measured=self.measured(None),
+            measured=self.measured(),
             tensors=shown,
             networks=[{"tensor": name, "label": name} for name in models],
         )
@@ -156,7 +157,7 @@ class Figures(Cells):
             "histogram",
             f"Features of natural and of augmented images, robust source {section.name(section.source)}",
             [],
-            measured=self.measured(None),
+            measured=self.measured(),
             x=r"distance of the features $\Vert z(x) - z(x_a)\Vert_2$",
             tensors=tensors,
             panels=panels,

@@ -19,10 +19,12 @@ class Cells:
     def __init__(self, settings: Settings, section: Section, plan: Plan, methods: Methods):
         self.settings, self.section, self.plan, self.methods = settings, section, plan, methods
 
-    def measured(self, attack: Pgd | None) -> str:
-        """The line that says how the numbers were measured; attack: the test's, where there is one."""
+    def measured(self, *attacks: Pgd) -> str:
+        """The line that says how the numbers were measured; attacks: those shown, of one eps."""
         parts = [f"scale {self.settings.scale}", f"{self.section.evaluated_on} split"]
-        parts += [f"{attack_name(attack)} with eps {attack.eps:.4g} on the model itself"] if attack else []
+        if attacks:
+            names = " and ".join(map(attack_name, attacks))
+            parts.append(f"{names} with eps {attacks[0].eps:.4g} on the model itself")
         return f"Measured at {', '.join(parts)}, protocol {self.settings.protocol}"
 
     def clean(self, model: Node, data: Node, split: str | None = None) -> dict[str, Any]:
