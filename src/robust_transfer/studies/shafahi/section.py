@@ -39,7 +39,7 @@ class Attacks(Spec):
 
 
 class Schedules(Spec):
-    """source: natural and adversarial training. retraining: what is retrained on natural images, in tables 2 and figure
+    """source: natural and adversarial training. retraining: what is retrained on natural images, in table 2 and figure
     1. lwf: learning without forgetting.
     """
 
