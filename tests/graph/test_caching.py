@@ -59,8 +59,8 @@ def rewritten(before, after):
 
 
 def named(plan, kind, slug):
-    """The one node of a kind with this slug."""
-    (found,) = [node for node in plan.nodes.values() if (node.kind, node.slug) == (kind, slug)]
+    """The one node of a kind with this slug; of examples it is the model's and the attack's, without the data's."""
+    (found,) = [n for n in plan.nodes.values() if (n.kind, n.slug.rsplit(".by.", 1)[-1]) == (kind, slug)]
     return found
 
 
@@ -149,7 +149,9 @@ def test_a_change_plans_exactly_what_depends_on_it(finished, name):
     jobs = finished.planned()
     assert rules(jobs) == Counter(counts | PRODUCTS)
     made = [job for job in jobs if job.startswith(("pretrain ", "transfer ", "craft "))]
-    assert [job for job in made if not re.fullmatch(rf"\w+ (?:{slugs})\.[0-9a-f]{{12}}", job)] == []
+    assert [
+        job for job in made if not re.fullmatch(rf"\w+ (?:digits-\w+\.by\.)?(?:{slugs})\.[0-9a-f]{{12}}", job)
+    ] == []
     assert jobs == jobs_between(before, finished.plan())
 
 
