@@ -130,7 +130,14 @@ def servers(workspace: Workspace) -> list[psutil.Process]:
 
 def nodes_of(server: psutil.Process) -> list[psutil.Process]:
     """The nodes that a warm process runs now."""
-    return [child for child in server.children() if child.status() != psutil.STATUS_ZOMBIE]
+
+    def lives(child: psutil.Process) -> bool:
+        try:
+            return child.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:  # it ended between the list and the look
+            return False
+
+    return [child for child in server.children() if lives(child)]
 
 
 def stop_servers(workspace: Workspace) -> None:
