@@ -34,7 +34,7 @@ while len(plan.nodes) < int(sys.argv[2]):
     schedule = Schedule(epochs=1, batch_size=2, lr=0.1, seed=seed)
     source = build.pretrain(plan, data, Recipe(network=network, schedule=schedule))
     for depth in ("head", "all"):
-        target = build.transfer(plan, source, data, Recipe(trainable=depth, schedule=schedule))
+        target = build.transfer(plan, data, Recipe(trainable=depth, schedule=schedule), start=source)
         for eps in (0.1, 0.2):
             examples = build.craft(plan, target, data, Fgsm(algorithm="fgsm", eps=eps), seed)
             outcome = build.evaluate(plan, target, data, examples)
