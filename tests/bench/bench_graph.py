@@ -56,7 +56,8 @@ stage, what = sys.argv[1:3]
 if stage == "tabulate":
     made = [Path(f"results/tables/{what}.{ending}") for ending in ("csv", "parquet", "md", "json")]
 else:
-    made = [Path("results", stage, what, name) for name in (FILES[stage], "card.json")]
+    kind = Path(sys.argv[sys.argv.index("--log") + 1]).parent.name
+    made = [Path("results", kind, what, name) for name in (FILES[kind], "card.json")]
 for path in made:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
