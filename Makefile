@@ -1,6 +1,6 @@
 # Needs a Python from 3.11 on with pip, and nothing else; PYTHON=... names one.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test bench lint audit lock clean
+.PHONY: help env demo test campaign bench lint audit lock clean
 
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
@@ -8,7 +8,7 @@ CORES ?= all
 ARGS ?=
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "  ARGS='...' is handed on to pytest, snakemake or the audit; CORES=N limits the demo."
 
 env: .venv/.stamp ## build .venv from envs/lock.txt; does nothing when it is up to date
@@ -28,14 +28,18 @@ demo: env ## run the whole pipeline at the scale of config.yaml, then say what w
 	@.venv/bin/robust-transfer summary
 
 test: env ## run the tests
-	.venv/bin/python -m pytest -m "not bench" $(ARGS)
+	.venv/bin/python -m pytest -m "not bench and not campaign" $(ARGS)
+
+campaign: env ## kill and mistreat it in every way that we know, and count
+	.venv/bin/python -m pytest -m campaign $(ARGS)
 
 bench: .venv/.bench-stamp ## measure speed against stock advertorch, torchattacks and foolbox
 	.venv/bin/python -m pytest -m bench $(ARGS)
 
-lint: env ## check style and form of the Python and Snakemake files
+lint: env ## check style, form and types of the Python and Snakemake files
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 	PATH="$(CURDIR)/.venv/bin:$$PATH" snakefmt --check Snakefile workflow
 	.venv/bin/snakemake --lint
 
@@ -46,5 +50,5 @@ lock: ## resolve the .in files of envs/ anew into the lock files; UPGRADE=1 move
 	@sh envs/build.sh lock
 
 clean: ## remove the environment and caches; results/ and Snakemake's own records stay
-	rm -rf .venv .venv-bootstrap .pytest_cache .ruff_cache build src/*.egg-info
+	rm -rf .venv .venv-bootstrap .mypy_cache .pytest_cache .ruff_cache build src/*.egg-info
 	find src tests workflow -name __pycache__ -type d -prune -exec rm -rf {} +

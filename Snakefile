@@ -9,16 +9,10 @@ min_version("9.20")
 include: "workflow/rules/common.smk"
 
 
-# A job that a running Snakemake submitted works by the plan frozen then, whatever config.yaml says by now.
-if not started_by_snakemake():
-    check_config_file("config.yaml")
-
-    configfile: "config.yaml"
-
-
-PLAN = the_plan(config)
+PLAN = the_plan()
 if not workflow.remote_exec:
     check_targets(sys.argv[1:])
+    force_what_is_out_of_date()
 
 
 wildcard_constraints:
@@ -29,14 +23,12 @@ wildcard_constraints:
     ending="csv|parquet|md|png|svg",
 
 
-include: "workflow/rules/train.smk"
-include: "workflow/rules/prepare.smk"
-include: "workflow/rules/attack.smk"
+include: "workflow/rules/nodes.smk"
 include: "workflow/rules/results.smk"
 
 
 onstart:
-    check_data(workflow.dag.needrun_jobs())
+    check_start(workflow.dag.needrun_jobs())
 
 
 rule all:

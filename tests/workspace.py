@@ -135,6 +135,17 @@ class Workspace:
         return jobs
 
 
+def planned(study: str, **overlay: Any) -> Plan:
+    """The plan of one study alone, config.yaml as it is shipped but for the overlay; made in this process."""
+    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
+    return make_plan(merged(config, {"studies": [study], "main_study": study} | overlay), REPOSITORY / "workflow")
+
+
+def cells(plan: Plan, product: str) -> list[dict[str, Any]]:
+    """The cells of a table or figure, by its stem."""
+    return plan.products[product].spec["cells"]
+
+
 def rules(jobs: list[str]) -> Counter[str]:
     """How many planned jobs there are of each rule."""
     return Counter(job.partition(" ")[0] for job in jobs)

@@ -1,6 +1,7 @@
-"""The command `robust-transfer`: what was made, and whether it can be believed."""
+"""The command `robust-transfer`: what was made, whether it can be believed, and what the config comes to."""
 
 import argparse
+import json
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -16,8 +17,21 @@ def main() -> None:
     commands.add_parser("summary", help="what was made and where to look")
     audit = commands.add_parser("audit", help="check every result against its card")
     audit.add_argument("--repair", action="store_true", help="take damaged outputs away, so that they are made anew")
+    config = commands.add_parser("config", help="every value of the config, and the layer that it came from")
+    config.add_argument("path", nargs="?", help="a part of the config, e.g. davchev.attacks; all unless given")
+    config.add_argument("--configfile", "--configfiles", type=Path, nargs="+", action="extend", default=[])
+    config.add_argument("--config", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
+    config.add_argument("--json", action="store_true", help="print {path: {value, layer, switch}}")
+    schema = commands.add_parser("schema", help="the JSON schema of the config, with which an editor completes it")
+    schema.add_argument(
+        "--write", action="store_true", help="write it and the pages of the same source in this project"
+    )
     options = parser.parse_args()
     try:
+        if options.command == "config":
+            sys.exit(_config(options.path, options.configfile, options.config, options.json))
+        if options.command == "schema":
+            sys.exit(_schema(options.write))
         sys.exit(_summary(options.results) if options.command == "summary" else _audit(options.results, options.repair))
     except UserError as error:
         sys.exit(str(error))
@@ -46,12 +60,14 @@ def _summary(results: Path) -> int:
 def _audit(results: Path, wants_repair: bool) -> int:
     from robust_transfer import audit
 
-    damages = list(audit.damages(results))
-    count = len(audit.node_folders(results)), len(audit.product_cards(results))
+    all_of_it = audit.Audit(results)
+    damages = list(all_of_it.damages())
+    count = len(all_of_it.folders), len(all_of_it.product_cards)
     for finding in damages:
         print(f"damaged: {finding.what}")
-    for finding in audit.remarks(results):
-        print(f"note: {finding.what}")
+    for remark in all_of_it.remarks():
+        print(f"note: {remark}")
+    print(f"root of all cards: {all_of_it.root}")
     print(f"{count[0]} nodes and {count[1]} tables and figures audited: {len(damages)} damaged")
     if damages and wants_repair:
         missing = audit.repair(damages)
@@ -61,3 +77,30 @@ def _audit(results: Path, wants_repair: bool) -> int:
     if damages:
         print("`robust-transfer audit --repair` takes them away and says how to make just these anew.")
     return 1 if damages else 0
+
+
+def _config(path: str | None, configfiles: list[Path], assignments: list[str], as_json: bool) -> int:
+    from robust_transfer.plan.effective import as_lines, narrowed
+    from robust_transfer.plan.layers import of_user
+    from robust_transfer.studies import effective
+
+    found = effective(of_user(Path("config.yaml"), configfiles, assignments), Path("workflow"))
+    if path:
+        found = narrowed(found, path)
+    if as_json:
+        shown = {item.path: {"value": item.value, "layer": item.layer, "switch": item.switch} for item in found}
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(as_lines(found)))
+    return 0
+
+
+def _schema(wants_files: bool) -> int:
+    from robust_transfer.reference import pages, schema
+
+    if wants_files:
+        for path, text in pages.files(Path()).items():
+            path.write_text(text, encoding="utf-8")
+    else:
+        print(schema.as_text(schema.schema()), end="")
+    return 0

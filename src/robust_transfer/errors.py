@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The text says what is wrong, what was expected and the remedy. Several mistakes go into one error, a line each.
     """
+
+    def __init__(self, text: str = ""):
+        # Names of files may hold bytes that are no UTF-8, which no log takes.
+        super().__init__(text.encode(errors="backslashreplace").decode())

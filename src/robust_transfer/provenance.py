@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +17,7 @@ PACKAGE = Path(__file__).parent
 RECORDED = (
     "torch",
     "torchvision",
+    "timm",
     "advertorch",
     "numpy",
     "scipy",
@@ -24,31 +26,35 @@ RECORDED = (
     "safetensors",
     "snakemake",
 )
-BOOKKEEPING = ("plan", "errors", "store", "provenance", "stages.job")
+BOOKKEEPING = (
+    *("canonical", "chain", "errors", "plan", "provenance", "recipes", "registry"),
+    *("run.command", "run.nodes", "run.warm", "specs", "stages.job", "stages.node", "store"),
+)
 """Modules that no fingerprint covers: they carry specs and files about; what they decide stands in the spec itself."""
 
 
 @cache
-def fingerprint(module: str) -> str:
-    """12 hex digits for the code of a module and all it imports from this package.
+def fingerprint(*modules: str) -> str:
+    """12 hex digits for the code of some modules and all they import from this package.
 
     Taken from the syntax trees without docstrings, so that comments, formatting and wording don't count.
     """
     combined = hashlib.sha256()
-    for name in sorted(_imported_by(module)):
+    for name in sorted(imported_by(*modules)):
         combined.update(f"{name}\n{_meaning(_tree(name))}\n".encode())
     return combined.hexdigest()[:12]
 
 
-def _imported_by(module: str) -> set[str]:
+def imported_by(*modules: str) -> set[str]:
+    """The modules of this package that these import, directly or not, themselves included, but for the bookkeeping."""
     found: set[str] = set()
-    to_read = [module]
+    to_read = list(modules)
     while to_read:
         name = to_read.pop()
         if name in found or _file(name) is None:
             continue
         found.add(name)
-        for statement in ast.walk(_tree(name)):
+        for statement in _statements(_tree(name)):
             if isinstance(statement, ast.Import):
                 to_read += [alias.name for alias in statement.names]
             elif isinstance(statement, ast.ImportFrom) and statement.module:
@@ -57,6 +63,16 @@ def _imported_by(module: str) -> set[str]:
                     *(f"{statement.module}.{alias.name}" for alias in statement.names),
                 ]
     return found
+
+
+def _statements(part: ast.AST) -> Iterator[ast.AST]:
+    """All there is in a syntax tree, but for what only type checkers read: `if TYPE_CHECKING:`."""
+    yield part
+    inside: Iterable[ast.AST] = ast.iter_child_nodes(part)
+    if isinstance(part, ast.If) and isinstance(part.test, ast.Name) and part.test.id == "TYPE_CHECKING":
+        inside = part.orelse
+    for inner in inside:
+        yield from _statements(inner)
 
 
 def _file(module: str) -> Path | None:
@@ -69,7 +85,9 @@ def _file(module: str) -> Path | None:
 
 @cache
 def _tree(module: str) -> ast.Module:
-    return ast.parse(_file(module).read_text(encoding="utf-8"))
+    path = _file(module)
+    assert path, f"{module} is no module here"
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _meaning(part: Any) -> str:

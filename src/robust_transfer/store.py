@@ -4,57 +4,106 @@ An artifact is written under a temporary name, synced and renamed, its card afte
 Whatever is read is first checked against its card.
 """
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
+import secrets
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
+from robust_transfer import locks
+from robust_transfer.canonical import digest
 from robust_transfer.errors import UserError
-from robust_transfer.plan.canonical import digest
-from robust_transfer.plan.graph import KINDS, node_id
+from robust_transfer.stages.node import node_id
 
 CARD = "card.json"
+LOCK = "lock"
+"""Beside a half-written file; held by its writer."""
+LEFT_SECONDS = 24 * 3600
+"""Of a half-written file of another machine: nothing writes so slowly."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path to write to; renamed to `path` when the block ends well, removed when it does not.
 
+    Any number of processes may do so at once, each to a file of its own: the last to end wins, with a whole file.
+
     Raises:
-        UserError: where the disk is full.
+        UserError: where the disk is full, or where the temporary file was taken away meanwhile.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    folder = descriptor = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        _sweep(path.parent)
+        folder, descriptor = _begun(path)
+        temporary = folder / path.name
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
+        temporary.chmod(os.fstat(descriptor).st_mode & 0o777)  # as umask has it; safetensors makes files of its own
         temporary.replace(path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
         if is_full(error):
             raise UserError(f"no space is left for {path}; make room on that disk and start again") from None
+        if isinstance(error, FileNotFoundError) and folder and str(error.filename).startswith(str(folder)):
+            raise UserError(f"{folder} was taken away while it was written to; start again") from None
         raise
+    finally:
+        if folder is not None and descriptor is not None:
+            os.close(descriptor)  # first, because NFS keeps the name of an open file
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep(path: Path) -> None:
-    """Take away what processes that were killed had written of `path`."""
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
-        try:
-            os.kill(int(left.name.split(".")[-2]), 0)
-        except ProcessLookupError:
-            left.unlink(missing_ok=True)
-        except PermissionError:
-            pass  # it lives, and is another user's
+def _begun(path: Path) -> tuple[Path, int]:
+    """A new folder beside a file, and a descriptor of the lock in it: while that is open the file's writer lives.
+
+    A folder, because libraries write by a temporary file of their own, beside the one that they are given.
+    """
+    while True:
+        folder = path.with_name(f".{path.name[:40]}.{locks.kernel()}.{secrets.token_hex(6)}.tmp")
+        folder.mkdir()
+        # Another process may take the new folder for a left one, until it is locked.
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            if locks.lock(descriptor) is not False and locks.is_at(descriptor, folder / LOCK):
+                return folder, descriptor
+            os.close(descriptor)
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what killed processes had begun to write: nobody holds its lock.
+
+    That proves it for processes of this kernel. What others left must also have lain untouched for a day.
+    """
+    for left in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):  # it is gone already, or another user's
+            descriptor = os.open(left / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                of_this_kernel = left.name.split(".")[-3] == locks.kernel()
+                is_old = time.time() - max(file.stat().st_mtime for file in left.iterdir()) > LEFT_SECONDS
+                is_free = locks.lock(descriptor)
+                if (of_this_kernel and is_free) or (is_old and is_free is not False):
+                    shutil.rmtree(left)
+            finally:
+                os.close(descriptor)
+                left.rmdir()  # what NFS has kept of it so long; of a living writer it is not empty
 
 
 def is_full(error: BaseException) -> bool:
     """Whether an exception says that the disk or the quota is full, in whichever library's words."""
     return getattr(error, "errno", None) in (28, 122) or "No space left on device" in str(error)
+
+
+def is_forbidden(error: BaseException) -> TypeGuard[OSError]:
+    """Whether an exception says that a file or folder may not be read or written."""
+    return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -89,17 +138,51 @@ def read_card(path: Path) -> dict[str, Any]:
     """
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
+        sealed = digest({key: value for key, value in card.items() if key != "seal"})
     except FileNotFoundError:
         raise UserError(f"{path} is missing; {REMEDY}") from None
-    except (ValueError, UnicodeDecodeError):
-        card = None
-    if not isinstance(card, dict) or not isinstance(card.get("outputs"), dict):
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); {REMEDY}") from None
+    except MALFORMED:
+        card = sealed = None
+    if not _is_card(card):
         raise UserError(f"{path} is damaged: it is no card; {REMEDY}")
-    if card.get("seal") != digest({key: value for key, value in card.items() if key != "seal"}):
+    if card.get("seal") != sealed:
         raise UserError(f"{path} was edited: it is not what was written; {REMEDY}")
     return card
 
 
+def glance(path: Path, node: str | None = None) -> dict[str, Any] | None:
+    """A card's content without a look at its seal, with all that the chain asks for; None where there is no card.
+
+    node: the id that it must have.
+    """
+    try:
+        with open(path, "rb") as file:
+            card = json.loads(file.read())
+    except (OSError, *MALFORMED):
+        return None
+    if not _is_card(card) or (node and card.get("id") != node):
+        return None
+    return {"read": {}, "data": {}, "files": []} | card
+
+
+def _is_card(card: Any) -> bool:
+    """Whether something is a card in form: what is looked up in it later is there, and of its kind."""
+    try:
+        read, files, data = card.get("read", {}), card.get("files", []), card.get("data", {})
+        texts = [*card["outputs"], *(about["sha256"] for about in card["outputs"].values()), *data.values()]
+        texts += [entry[key] for entry in read.values() for key in ("id", "sha256", "seal")]
+        texts += [entry[key] for entry in files for key in ("path", "stamp", "sha256")]
+        sizes = [about["bytes"] for about in card["outputs"].values()]
+    except (LookupError, *MALFORMED):
+        return False
+    names = all(os.path.basename(name) == name and "\0" not in name for name in texts[: len(sizes)])
+    return names and {*map(type, texts)} <= {str} and {*map(type, sizes)} <= {int}
+
+
+MALFORMED = (ValueError, TypeError, AttributeError, RecursionError)
+"""What a file that is no card, but NaN, a list or nested without end, may raise on its way to being one."""
 REMEDY = (
     "run `robust-transfer audit --repair` and then the `snakemake` command that it prints, which makes just that anew"
 )
@@ -110,12 +193,15 @@ def damage(folder: Path, card: dict[str, Any]) -> list[str]:
     found = []
     for name, wanted in card["outputs"].items():
         path = folder / name
-        if not path.exists():
+        try:
+            if (size := path.stat().st_size) != wanted["bytes"] and path.is_file():
+                found.append(f"{path} has {size:,} bytes, but was written with {wanted['bytes']:,}")
+            elif sha256_of(path) != wanted["sha256"]:
+                found.append(f"{path} was edited: its content is not what was written")
+        except FileNotFoundError:
             found.append(f"{path} was deleted")
-        elif (size := path.stat().st_size) != wanted["bytes"]:
-            found.append(f"{path} has {size:,} bytes, but was written with {wanted['bytes']:,}")
-        elif sha256_of(path) != wanted["sha256"]:
-            found.append(f"{path} was edited: its content is not what was written")
+        except OSError as error:
+            found.append(f"{path} cannot be read ({error.strerror})")
     return found
 
 
@@ -124,16 +210,16 @@ def identity(card: dict[str, Any], folder: Path) -> str | None:
     try:
         slug, _, _ = card["id"].rpartition(".")
         true_id = node_id(card["kind"], slug, card["spec"], card["parents"], card["version"])
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, *MALFORMED):
         return f"{folder / CARD} is damaged: entries are missing"
-    if card["kind"] not in KINDS or (card["id"], card["kind"]) != (folder.name, folder.parent.name):
+    if (card["id"], card["kind"]) != (folder.name, folder.parent.name):
         return f"{folder / CARD} belongs to another node ({card['kind']}/{card['id']})"
     if true_id != card["id"]:
         return f"{folder / CARD} was edited: its spec and parents do not give its id"
     return None
 
 
-def believed(folder: Path, artifact: str) -> Path:
+def checked_artifact(folder: Path, artifact: str) -> Path:
     """The path of a node's artifact, once its card and its bytes have been checked.
 
     Raises:

@@ -11,7 +11,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from robust_transfer.attacks.advertorch_compat import LinfPGDAttack
 from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import attack_ready
+from robust_transfer.plan.specs import Pgd
 from robust_transfer.provenance import machine
 
 # Chosen so that about half of the images withstand the attack.
@@ -98,8 +98,7 @@ def attackers(model: nn.Module) -> dict[str, Callable[[Tensor, Tensor], Tensor]]
     import torchattacks
 
     ready = attack_ready(model)
-    spec = SimpleNamespace(algorithm="pgd", norm="linf", eps=EPS, steps=STEPS, step_size=STEP)
-    spec.random_start, spec.restarts, spec.labels = True, 1, "true"
+    spec = Pgd(algorithm="pgd", eps=EPS, steps=STEPS, step_size=STEP, random_start=True)
     stock = LinfPGDAttack(model, eps=EPS, nb_iter=STEPS, eps_iter=STEP, rand_init=True)
     other = torchattacks.PGD(model, eps=EPS, alpha=STEP, steps=STEPS, random_start=True)
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1))

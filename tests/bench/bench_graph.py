@@ -1,7 +1,8 @@
 """How fast the graph is: a synthetic plan of 5,000 nodes, planned and dry-run when all of it is up to date.
 
 The plan has the shape of a big study (sources, target models, examples, evaluations, tables). Its stages are replaced
-by one that only makes empty files, so that Snakemake's own records of all jobs are there as after a real run.
+by one that only makes empty files, so that Snakemake's own records of all jobs are there as after a real run; then come
+cards like those of a real run.
 """
 
 import os
@@ -63,6 +64,31 @@ for path in made:
     path.touch()
 """
 
+CARDS = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from robust_transfer import provenance
+from robust_transfer.plan import freeze
+from robust_transfer.stages.node import KINDS
+
+plan = freeze.thaw(Path(sys.argv[2]))
+some = {"sha256": "0" * 64, "bytes": 0}
+about = {"plan": "0" * 12, "code": "0" * 12, "modules": ["robust_transfer.stages.craft"], "git": {}, "seal": "0" * 64,
+         "versions": provenance.versions(), "machine": provenance.machine(), "metrics": {"accuracy": 0.0, "n": 0}}
+def read(roles):
+    return {role: {"id": i, "sha256": "0" * 64, "seal": "0" * 64} for role, i in roles.items()}
+for node in plan.nodes.values():
+    kind = KINDS[node.kind]
+    card = {"id": node.id, "kind": node.kind, "version": kind.version, "spec": node.spec, "parents": node.parents,
+            "full_spec": kind.full(node.spec), "outputs": {kind.artifact: some}, "read": read(node.parents),
+            "data": {}, "files": []}
+    Path("results", node.card).write_text(json.dumps(card | about, indent=1))
+for product in plan.products.values():
+    card = product.param | {"outputs": {}, "read": read({i: i for i in product.nodes})}
+    Path("results", product.stem + ".json").write_text(json.dumps(card | about, indent=1))
+"""
+
 
 def measure(folder: Path, rounds: int = 3) -> dict[str, dict]:
     """Plan, make all (empty), and time the up-to-date dry run; the median of some rounds, in seconds.
@@ -73,7 +99,7 @@ def measure(folder: Path, rounds: int = 3) -> dict[str, dict]:
     for name in ("Snakefile", "workflow", "src", "envs"):
         source = REPOSITORY / name
         shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder / name)
-    (folder / "src/robust_transfer/stages/__main__.py").write_text(EMPTY_STAGE, encoding="utf-8")
+    (folder / "src/robust_transfer/run/__main__.py").write_text(EMPTY_STAGE, encoding="utf-8")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ROBUST_TRANSFER")}
 
     def run(*command: str) -> tuple[float, str]:
@@ -90,6 +116,7 @@ def measure(folder: Path, rounds: int = 3) -> dict[str, dict]:
     environment["ROBUST_TRANSFER_PLAN"] = str(plan)
     snakemake = (sys.executable, "-m", "snakemake", "--quiet", "all", "--cores", "2")
     run(*snakemake)
+    run(sys.executable, "-c", CARDS, str(folder / "src"), str(plan))
     totals, plannings = [], []
     for _ in range(rounds):
         seconds, _ = run(*planning)

@@ -20,7 +20,13 @@ SMALL = {
     "vaishnavi": {
         "targets": {"High": {"per_class": 4}},
         "smoothing": {"n": 6_000, "images": 50},
-        "schedules": {"CR": SHORT, "certified": SHORT, "last_layer": SHORT | {"epochs": 3}},
+        "schedules": {
+            "CR": SHORT,
+            "certified": SHORT,
+            "last_layer": SHORT | {"epochs": 3},
+            "empirical": SHORT | {"lr": 0.1},
+            "SimCLR": {"batch_size": 50},
+        },
     },
 }
 """Laid over the digits scale: trainings of a fraction of a second, and certifications of some seconds."""

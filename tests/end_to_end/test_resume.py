@@ -16,21 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from processes import LONG, Undisturbed, ended, entry, nodes_of, servers, stamp, started, stop_servers, wait_until
 from robust_transfer.plan import freeze
 from robust_transfer.plan.specs import Pgd
 from workspace import TINY, Workspace, merged
-
-LONG = {
-    "machine": {"checkpoint_seconds": 0.05},
-    "davchev": {
-        "attacks": {"train-PGD": {"random_start": True}},
-        "schedules": {
-            "adversarial": {"epochs": 150, "milestones": [100], "crop_padding": 1, "flip": True},
-            "natural": {"epochs": 2},
-        },
-    },
-}
-"""Laid over the tiny study: a training of a few seconds with everything in it that is drawn at random."""
 
 ASKING = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
 MODES = pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
@@ -71,7 +60,7 @@ class Place:
     def start(self, node, warm=False, kind=None, what=None, log=True, **environment) -> subprocess.Popen:
         words = [kind or node.kind, what or node.id, "--plan", self.plan_path, "--results", self.results]
         return subprocess.Popen(
-            [sys.executable, "-m", "robust_transfer.stages", *words, *(("--log", self.log(node)) if log else ())],
+            [sys.executable, "-P", entry(self.workspace), *words, *(("--log", self.log(node)) if log else ())],
             cwd=self.workspace.root,
             env=self.workspace.environment() | {"ROBUST_TRANSFER_WARM": str(int(warm))} | environment,
             stdin=subprocess.DEVNULL,
@@ -88,62 +77,6 @@ class Place:
         """Nodes that were made elsewhere."""
         for node in nodes:
             shutil.copytree(other.results / node.folder, self.results / node.folder)
-
-
-def ended(process, status=0) -> str:
-    """Wait for the end, which must be this one; what was written to stderr."""
-    output, errors = process.communicate(timeout=200)
-    assert process.returncode == status, errors or output
-    return errors
-
-
-def wait_until(condition, process=None, seconds=120):
-    """Wait until something holds, while a process runs."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        if process is not None and process.poll() is not None:
-            pytest.fail(f"ended with {process.returncode} before its time: {process.communicate()}")
-        time.sleep(0.01)
-
-
-def stamp(path: Path) -> int:
-    """When a file was written, 0 where there is none."""
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
-
-
-def servers(workspace: Workspace) -> list[psutil.Process]:
-    """The warm processes of a workspace's code; the nodes that they forked look alike, but for their parent."""
-    found = {}
-    for process in psutil.process_iter():
-        try:
-            alike = process.cmdline()[1:] == ["-m", "robust_transfer.stages.warm"]
-            if alike and process.environ().get("PYTHONPATH") == workspace.environment()["PYTHONPATH"]:
-                found[process.pid] = (process.ppid(), process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            continue
-    return [process for parent, process in found.values() if parent not in found]
-
-
-def nodes_of(server: psutil.Process) -> list[psutil.Process]:
-    """The nodes that a warm process runs now."""
-
-    def lives(child: psutil.Process) -> bool:
-        try:
-            return child.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:  # it ended between the list and the look
-            return False
-
-    return [child for child in server.children() if lives(child)]
-
-
-def stop_servers(workspace: Workspace) -> None:
-    for server in servers(workspace):
-        server.kill()
-        server.wait(10)
 
 
 @pytest.fixture(scope="module")
@@ -222,17 +155,43 @@ def test_a_training_killed_again_and_again_ends_with_the_same_bits(place, refere
 
 def test_what_a_killed_process_was_writing_is_swept_away(place, reference, training):
     (place.results / "checkpoints").mkdir()
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
     for path in (place.checkpoint(training), place.artifact(training)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_name(f".{path.name}.{dead.pid}.tmp").write_text("half of it")
-    living = place.artifact(training).with_name(f".model.safetensors.{os.getpid()}.tmp")
-    living.write_text("being written")
+        dead = writer(place.workspace, path)
+        dead.kill()
+        ended(dead, -signal.SIGKILL)
+        assert len(temporaries(path)) == 1
+    living = writer(place.workspace, place.artifact(training))
+    (being_written,) = (path for path in temporaries(place.artifact(training)) if path.read_text() == str(living.pid))
     place.run(training, warm=True)
-    assert living.read_text() == "being written"
-    living.unlink()
+    assert being_written.read_text() == str(living.pid)
+    living.kill()
+    ended(living, -signal.SIGKILL)
+    shutil.rmtree(being_written.parent)
     assert_same(place, reference, training)
+
+
+def writer(workspace: Workspace, path: Path) -> subprocess.Popen:
+    """A process that has begun to write a file, with its number in it, and never ends."""
+    code = f"""
+import os, time
+from pathlib import Path
+from robust_transfer.store import replacing
+with replacing(Path({str(path)!r})) as temporary:
+    temporary.write_text(str(os.getpid()))
+    print(flush=True)
+    time.sleep(1000)
+"""
+    command = [sys.executable, "-c", code]
+    process = subprocess.Popen(
+        command, env=workspace.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "\n"
+    return process
+
+
+def temporaries(path: Path) -> list[Path]:
+    """The half-written files of a file."""
+    return list(path.parent.glob(f".*.tmp/{path.name}"))
 
 
 # ---- asked to stop -------------------------------------------------------------------------------------------------
@@ -371,7 +330,7 @@ def test_an_edited_file_gets_a_new_server(place, training):
 def test_a_server_goes_when_it_is_idle_but_not_while_a_node_runs(tmp_path):
     workspace = Workspace(tmp_path / "clone")
     workspace.lay(merged(TINY, LONG))
-    source = workspace.root / "src" / "robust_transfer" / "stages" / "warm.py"
+    source = workspace.root / "src" / "robust_transfer" / "run" / "warm.py"
     text = source.read_text(encoding="utf-8")
     source.write_text(re.sub(r"^IDLE_SECONDS = .*$", "IDLE_SECONDS = 1", text, flags=re.MULTILINE), encoding="utf-8")
     place = Place(workspace, tmp_path / "results")
@@ -385,7 +344,7 @@ def test_a_server_goes_when_it_is_idle_but_not_while_a_node_runs(tmp_path):
 def test_without_a_server_the_stage_runs_cold(tmp_path):
     workspace = Workspace(tmp_path / "clone")
     workspace.lay(TINY)
-    source = workspace.root / "src" / "robust_transfer" / "stages" / "warm.py"
+    source = workspace.root / "src" / "robust_transfer" / "run" / "warm.py"
     text = source.read_text(encoding="utf-8")
     source.write_text(text.replace('    "torch",\n', '    "no_such_module",\n', 1), encoding="utf-8")
     place = Place(workspace, tmp_path / "results")
@@ -404,7 +363,7 @@ def test_a_server_that_ends_under_a_client(tmp_path, workspace, reference, answe
     place = Place(workspace, tmp_path / "results")
     data = place.node("prepare", "digits-0to4")
     environment = {"PYTHONPATH": f"{workspace.root / 'src'}:{tmp_path}"}  # with an address of its own
-    code = "from robust_transfer.stages import warm; print(warm.address()[1:])"
+    code = "from robust_transfer.run import warm; print(warm.address()[1:])"
     name = workspace.run(sys.executable, "-c", code, **environment).stdout.strip()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         server.bind(f"\0{name}")
@@ -426,51 +385,36 @@ def test_a_server_that_ends_under_a_client(tmp_path, workspace, reference, answe
 
 # ---- the whole workflow --------------------------------------------------------------------------------------------
 
-AFTER_A_KILL = (["--unlock"], ["--rerun-incomplete"])
-"""What Snakemake wants to hear after a kill -9: that the lock is nobody's, and that half-made files are made anew."""
+
+@pytest.fixture(scope="module")
+def undisturbed(workspace):
+    return Undisturbed(workspace)
 
 
-def test_snakemake_killed_again_and_again(workspace, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL])
+def test_after_any_signal_to_snakemake_alone_the_same_command_is_enough(workspace, undisturbed, tmp_path, number):
+    process = started(workspace, tmp_path / "output", undisturbed.words)
+    wait_until(undisturbed.checkpoint.exists, process)
+    process.send_signal(number)
+    # Its jobs go on meanwhile: Snakemake waits for them, or they go on as orphans.
+    assert process.wait(250) == (-number if number == signal.SIGKILL else 1)
+    undisturbed.assert_same_after_the_same_command()
+
+
+@pytest.mark.slow
+def test_snakemake_killed_again_and_again(workspace, undisturbed, tmp_path):
     """With all its jobs, as when a machine goes down; then alone, so that its jobs go on as orphans."""
-    plan = workspace.plan()
-    source = next(n for n in plan.nodes.values() if re.fullmatch(r"digits-0to4\..*\.pgd", n.slug))
-    (target,) = [n for n in plan.nodes.values() if n.kind == "transfer" and "pgd-to-pgd.head" in n.slug]
-    wanted = [
-        n for n in plan.nodes.values() if n.kind == "evaluate" and target.id in n.parents.values() and "pgd" in n.slug
-    ]
-    words = [f"results/{node.card}" for node in wanted]
-    command = [sys.executable, "-m", "snakemake", "--cores", "2"]
-    moments, checkpoint = random.Random(3), workspace.results / "checkpoints" / f"{source.id}.safetensors"
-    again = []
+    moments, checkpoint = random.Random(3), undisturbed.checkpoint
     for whole in (True, False):
-        with open(tmp_path / "output", "w+", encoding="utf-8") as output:
-            process = subprocess.Popen(
-                [*command, *again, *words],
-                cwd=workspace.root,
-                env=workspace.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            before = stamp(checkpoint)
-            wait_until(lambda before=before: stamp(checkpoint) > before, process)
-            time.sleep(moments.uniform(0, 0.5))
-            # The group is the session that was started above: Snakemake and all its jobs.
-            os.killpg(process.pid, signal.SIGKILL) if whole else process.kill()
-            assert process.wait(30) == -signal.SIGKILL
-        for extra in AFTER_A_KILL[:-1]:
-            workspace.snakemake(*extra, *words)
-        again = AFTER_A_KILL[-1]
-    workspace.snakemake(*again, *words, "--quiet", "all")
-    assert workspace.planned(*words) == []
-    made = {n.id: (workspace.results / n.artifact).read_bytes() for n in plan.ancestry(n.id for n in wanted)}
-    assert not checkpoint.exists()
-    assert workspace.robust_transfer("audit").stdout.endswith(" 0 damaged\n")
-    shutil.rmtree(workspace.results)
-    workspace.snakemake(*words, "--quiet", "all")
-    for node in plan.ancestry(made):
-        assert (workspace.results / node.artifact).read_bytes() == made[node.id], node.id
+        before = stamp(checkpoint)
+        process = started(workspace, tmp_path / "output", undisturbed.words)
+        wait_until(lambda before=before: stamp(checkpoint) > before, process)
+        time.sleep(moments.uniform(0, 0.5))
+        # The group is the session that was started above: Snakemake and all its jobs.
+        os.killpg(process.pid, signal.SIGKILL) if whole else process.kill()
+        assert process.wait(30) == -signal.SIGKILL
+    undisturbed.assert_same_after_the_same_command()
 
 
 # ---- a full disk ---------------------------------------------------------------------------------------------------

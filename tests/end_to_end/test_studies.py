@@ -22,7 +22,7 @@ OVERLAYS = {
         "fdm": {"weights": [0.005]},
         "neft": {"betas": [0.4]},
         "lwf": {"weights": [0.01, 0.005]},
-        "attack": {"steps": 2},
+        "attack": {"steps": 2, "step_size": "eps/2"},
         "schedules": {
             "source": {"epochs": 2, "milestones": [1], "batch_size": 10},
             "fine_tuning": {"iterations": 4, "milestones": [2], "warm_up": 1, "batch_size": 5},
@@ -33,7 +33,7 @@ OVERLAYS = {
         "grid": {"lr": [0.01], "momentum": [0.9], "weight_decay": [0, 1e-4]},
         "lambdas": {"l2_sp": [0.01], "delta": [0.1], "delta_r": [0.1, 1]},
         "averaging": {"every": 2},
-        "attack": {"steps": 2},
+        "attack": {"steps": 2, "step_size": "eps/2"},
         "schedules": {
             "source": {"epochs": 2, "milestones": [1], "batch_size": 10},
             **{

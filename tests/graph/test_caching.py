@@ -12,6 +12,7 @@ from collections import Counter
 import pytest
 import yaml
 
+from robust_transfer import store
 from workspace import Workspace, copy, merged, rules
 
 PRODUCTS = {"tabulate": 1, "draw": 4}
@@ -174,6 +175,9 @@ def test_going_back_after_a_run_makes_the_table_from_the_cache(finished):
     assert len(changed) == len(before) + 25 and not any(before[path] != changed[path] for path in before.keys() - {
         f"tables/davchev/table1.{ending}" for ending in ("csv", "parquet", "md")})  # fmt: skip
     finished.config_path.write_bytes(shipped)
+    assert finished.planned() == ["tabulate davchev/table1"]
+    assert finished.planned("--rerun-triggers", "mtime") == ["tabulate davchev/table1"]
+    shutil.rmtree(finished.root / ".snakemake")
     assert finished.planned() == ["tabulate davchev/table1"]
     finished.snakemake("--quiet", "all")
     after = contents(finished.results)
@@ -344,6 +348,25 @@ def test_a_deleted_model_is_made_again_alone_and_the_same(finished):
     assert contents(finished.results) == before
     assert rewritten(times, stamps(finished.results)) == {node.artifact, node.card}
     assert finished.planned() == []
+
+
+# ---- something was made from other bytes -----------------------------------------------------------------------------
+
+
+def test_what_was_made_from_other_bytes_is_planned_under_any_trigger(finished):
+    """One evaluation's card says that it read another model: it and what shows it are out of date, and nothing else."""
+    node = named(finished.plan(), "evaluate", "digits-5to9.nat-to-nat.head.clean")
+    path = finished.results / node.card
+    card = json.loads(path.read_text(encoding="utf-8"))
+    card["read"]["model"]["sha256"] = "0" * 64
+    store.write_card(path, {key: value for key, value in card.items() if key != "seal"})
+    shows = [f"{verb} davchev/{name}" for verb, name in (("tabulate", "table1"), ("draw", "fig2"), ("draw", "fig3"))]
+    wanted = sorted([f"evaluate {node.id}", *shows, "draw davchev/fig4"])
+    assert finished.planned("--rerun-triggers", "mtime") == wanted
+    assert finished.planned("results/tables/davchev/table1.csv") == sorted([f"evaluate {node.id}", shows[0]])
+    assert finished.planned("results/figures/davchev/fig5.svg") == []
+    finished.snakemake("--quiet", "all")
+    assert finished.planned() == [] and audit(finished)[:2] == (0, [])
 
 
 # ---- the audit -----------------------------------------------------------------------------------------------------

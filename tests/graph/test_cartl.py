@@ -1,22 +1,18 @@
 """The CARTL study's plan: what is shared, which recipe fills which cell, what its tables and figures show."""
 
 from collections import Counter
+from functools import partial
 
 import pytest
-import yaml
 
+import workspace
 from robust_transfer.errors import UserError
 from robust_transfer.plan.published import published_table
-from robust_transfer.studies import make_plan
-from workspace import REPOSITORY, merged
+from workspace import cells
 
 ALONE = {"studies": ["cartl"], "main_study": "cartl"}
 TABLES = [f"table{n}" for n in range(1, 5)]
-
-
-def planned(**overlay):
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
-    return make_plan(merged(config, ALONE | overlay), REPOSITORY / "workflow")
+planned = partial(workspace.planned, "cartl")
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +23,6 @@ def plan():
 @pytest.fixture(scope="module")
 def paper():
     return planned(scale="paper")
-
-
-def cells(plan, product):
-    return plan.products[product].spec["cells"]
 
 
 def models(plan, product):
@@ -239,11 +231,15 @@ def test_d6_is_head_normalisation_rotation_and_the_epoch_kept(protocols):
         ({"targets": {"High": "digits-hihg"}}, "cartl.targets.High: unknown data set"),
         ({"main": {"source": "Lwo"}}, "cartl.main.source: unknown source 'Lwo'; write one of Low, High"),
         ({"main": {"target": "Hgih"}}, "cartl.main.target: unknown target 'Hgih'"),
-        ({"cases": {"Case-8": 9}}, "cartl.main: the last 9 units are wanted, but the network of Low has 8; lower k"),
-        ({"less_data": {"k": 10}}, "cartl.main: the last 10 units are wanted"),
-        ({"depths": [{"source": "High", "target": "High", "k": [1, 9]}]}, "cartl.depths[0]: the last 9 units"),
+        (
+            {"cases": {"Case-8": 9}},
+            "cartl.cases.Case-8: the last 9 units are wanted, but the network wrn16x1w8 has 8; lower it",
+        ),
+        ({"cases": {"Case-8": True}}, "cartl.cases.Case-8: a whole number is wanted, not true or false"),
+        ({"less_data": {"k": 10}}, "cartl.less_data.k: the last 10 units are wanted"),
+        ({"depths": [{"source": "High", "target": "High", "k": [1, 9]}]}, "cartl.depths[0].k[1]: the last 9 units"),
         ({"batch_norm": [{"source": "Low", "target": "High", "k": 0}]}, "cartl.batch_norm[0].k: 0 is not allowed"),
-        ({"batch_norm": [{"source": "Low", "target": "High", "k": 9}]}, "cartl.batch_norm[0]: the last 9 units"),
+        ({"batch_norm": [{"source": "Low", "target": "High", "k": 9}]}, "cartl.batch_norm[0].k: the last 9 units"),
         ({"comparison": [{"source": "Low", "target": "Nobody", "k": 4}]}, "cartl.comparison[0].target: unknown target"),
         ({"comparison": []}, "cartl.comparison: [] is not allowed; wanted: 1 or more entries"),
         ({"fdm": {"weights": [0.01, "1e-2"]}}, "cartl.fdm.weights: an entry stands here twice; take one away"),
@@ -258,7 +254,7 @@ def test_d6_is_head_normalisation_rotation_and_the_epoch_kept(protocols):
         ({"less_data": {"shares": {"all": 1}}}, "cartl.less_data.shares.all: 1 is not allowed; wanted: less than 1"),
         ({"augmentation": {"digits-hihg": {"flip": True}}}, "cartl.augmentation.digits-hihg: unknown data set"),
         ({"attack": {"restarts": 2, "random_start": False}}, "without random_start every restart is the same"),
-        ({"schedules": {"lwf": {"epochs": 3}}}, "give either epochs or iterations"),
+        ({"schedules": {"lwf": {"epochs": 3, "iterations": 9}}}, "give either epochs or iterations"),
     ],
 )
 def test_mistakes_are_told_in_clear_words(overlay, words):
@@ -277,30 +273,36 @@ def test_mistakes_are_told_in_clear_words(overlay, words):
         ({"attack": {"algorithm": "feature", "eps": 0.1, "steps": 2, "step_size": 0.1}}, "cartl.attack.algorithm"),
     ],
 )
-def test_attacks_that_do_not_fit(overlay, words, monkeypatch):
-    from robust_transfer.plan import config
-
-    # What stands in a scale goes before the recipe: here whole, or keys of the other algorithm would stay.
-    real = config.read_yaml
-
-    def read(path):
-        content = real(path)
-        for key in overlay:
-            content.get("cartl", {}).pop(key, None)
-        return content
-
-    monkeypatch.setattr(config, "read_yaml", read)
+def test_attacks_that_do_not_fit(overlay, words):
     with pytest.raises(UserError, match=words):
         planned(cartl=overlay)
 
 
-@pytest.mark.parametrize("key", ["evaluated_on", "schedules.source.select"])
-def test_a_validation_split_that_is_not_there(key):
-    wanting = {"evaluated_on": "validation"} if key == "evaluated_on" else {
-        "schedules": {"source": {"select": "best_validation"}}
-    }  # fmt: skip
-    with pytest.raises(UserError, match=rf"cartl\.{key}: a validation split is wanted"):
-        planned(cartl=wanting, datasets={"digits-low": {"validation": 0}})
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        ({"algorithm": "square", "eps": 0.1, "queries": 100}, "under SQUARE on"),
+        ({"algorithm": "mi-fgsm", "eps": 0.1, "steps": 5, "step_size": 0.05}, "under MI-FGSM-5 on"),
+    ],
+)
+def test_the_caption_names_attacks_that_have_no_steps_or_restarts(attack, words):
+    assert words in planned(cartl={"attack": attack}).products["tables/cartl/table4"].spec["measured"]
+
+
+@pytest.mark.parametrize(
+    ("section", "dataset", "key"),
+    [
+        ({"evaluated_on": "validation"}, "digits-high", "evaluated_on"),
+        ({"schedules": {"source": {"select": "best_validation"}}}, "digits-low", r"schedules\.source\.select"),
+    ],
+)
+def test_a_validation_split_that_is_not_there(section, dataset, key):
+    with pytest.raises(UserError, match=rf"cartl\.{key}: a validation split is wanted; set datasets\.{dataset}\."):
+        planned(cartl=section, datasets={dataset: {"validation": 0}})
+
+
+def test_a_source_that_nothing_is_measured_on_needs_no_validation_split():
+    planned(cartl={"evaluated_on": "validation"}, datasets={"digits-low": {"validation": 0}})
 
 
 def test_the_seed_reaches_every_training_and_attack(plan):

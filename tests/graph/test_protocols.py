@@ -1,19 +1,13 @@
 """The table of what each switch does: which switches, which nodes, which cells."""
 
 import pytest
-import yaml
 
 from robust_transfer.plan.protocol import PROTOCOLS, SWITCHES
-from robust_transfer.studies import STUDIES, make_plan
+from robust_transfer.studies import PAPERS
 from robust_transfer.studies.protocols import switches_of
-from workspace import REPOSITORY, merged
+from workspace import REPOSITORY, planned
 
 WORKFLOW = REPOSITORY / "workflow"
-
-
-def planned(study, **overlay):
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
-    return make_plan(merged(config, {"studies": [study], "main_study": study} | overlay), WORKFLOW)
 
 
 def test_davchevs_switches_are_its_own():
@@ -21,10 +15,10 @@ def test_davchevs_switches_are_its_own():
 
 
 def test_every_switch_belongs_to_a_study():
-    assert {switch for study in STUDIES for switch in switches_of(study, WORKFLOW)} == set(SWITCHES)
+    assert {switch for study in PAPERS for switch in switches_of(study, WORKFLOW)} == set(SWITCHES)
 
 
-@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("study", PAPERS)
 def test_a_row_for_each_switch_and_protocol(study):
     plan = planned(study, compare_protocols=True)
     cells = plan.products[f"tables/{study}/protocols"].spec["cells"]

@@ -1,21 +1,16 @@
 """The Renofeation study's plan: what is shared, what is chosen, what its tables and figures show."""
 
 from collections import Counter
+from functools import partial
 
 import pytest
-import yaml
 
+import workspace
 from robust_transfer.errors import UserError
 from robust_transfer.plan.published import published_table
-from robust_transfer.studies import make_plan
-from workspace import REPOSITORY, merged
+from workspace import cells
 
-ALONE = {"studies": ["renofeation"], "main_study": "renofeation"}
-
-
-def planned(**overlay):
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
-    return make_plan(merged(config, ALONE | overlay), REPOSITORY / "workflow")
+planned = partial(workspace.planned, "renofeation")
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +21,6 @@ def plan():
 @pytest.fixture(scope="module")
 def paper():
     return planned(scale="paper")
-
-
-def cells(plan, product):
-    return plan.products[product].spec["cells"]
 
 
 def test_one_adversarial_set_a_network_and_target_serves_all_methods(plan):
@@ -130,14 +121,25 @@ def test_in_the_authors_protocol_their_values_are_given_and_not_chosen():
         ({"source": None}, "renofeation.networks.ResNet-8.weights: missing"),
         ({"targets": {"High": "digits-hihg"}}, "unknown data set 'digits-hihg'"),
         ({"networks": {"ResNet-8": {"network": "resnt"}}}, "did you mean resnet?"),
-        ({"given": {"Low": {"lr": 1, "momentum": 0, "weight_decay": 0, "delta": 1, "delta_r": 1}}}, "no such target"),
+        (
+            {"given": {"Low": {"lr": 1, "momentum": 0, "weight_decay": 0, "delta": 1, "delta_r": 1}}},
+            "given.Low: unknown target 'Low'",
+        ),
+        (
+            {"categories": {"Low": "digits"}},
+            "renofeation.categories.Low: unknown target 'Low'; write one of High, Negative",
+        ),
+        (
+            {"networks": {"ResNet-8": {"weights": "IMAGENET1K_V1"}}},
+            "renofeation.networks.ResNet-8.weights: torchvision has",
+        ),
         ({"attack": {"norm": "l2"}}, "renofeation.attack.norm: the feature attack knows linf only"),
         ({"attack": {"clip": 1.0}}, "renofeation.attack.clip: pixels are cut to [0, 1]"),
         ({"averaging": {"every": 0}}, "renofeation.averaging.every: 0 is not allowed; wanted: at least 1"),
         ({"averaging": {"every": 1000}}, "averaging.every: no average is taken in 200 iterations"),
         ({"shares": {"half": 1.5}}, "renofeation.shares.half: 1.5 is not allowed; wanted: less than 1"),
         ({"schedules": {"averaging": {"select": "best_validation"}}}, "schedule.select must be last"),
-        ({"schedules": {"fine_tuning": {"epochs": 3}}}, "give either epochs or iterations"),
+        ({"schedules": {"fine_tuning": {"epochs": 3, "iterations": 9}}}, "give either epochs or iterations"),
         ({"grid": {"lr": []}}, "renofeation.grid.lr: [] is not allowed; wanted: 1 or more entries"),
         ({"lambdas": {"delta": [0.1, -1]}}, "renofeation.lambdas.delta[1]: -1 is not allowed"),
     ],
@@ -148,6 +150,11 @@ def test_mistakes_are_told_in_clear_words(overlay, words):
     assert words in str(error.value)
 
 
-def test_choosing_on_a_validation_split_that_is_not_there():
-    with pytest.raises(UserError, match=r"renofeation\.chosen_on: a validation split is wanted"):
-        planned(datasets={"digits-high-negative": {"validation": 0}})
+@pytest.mark.parametrize(
+    ("dataset", "key"), [("digits-high-negative", "chosen_on"), ("digits-low", r"schedules\.source\.select")]
+)
+def test_a_validation_split_that_is_not_there(dataset, key):
+    with pytest.raises(
+        UserError, match=rf"renofeation\.{key}: a validation split is wanted; set datasets\.{dataset}\."
+    ):
+        planned(datasets={dataset: {"validation": 0}})

@@ -1,25 +1,21 @@
 """The Shafahi study's plan: which recipe fills which cell, what is shared, what its tables and figures show."""
 
 from collections import Counter
+from functools import partial
 
 import pytest
-import yaml
 
+import workspace
 from robust_transfer.data.splits import chosen_classes
 from robust_transfer.errors import UserError
 from robust_transfer.plan.published import published_table
 from robust_transfer.plan.specs import Torchvision
-from robust_transfer.studies import make_plan
-from robust_transfer.studies.shafahi.tables import printed_number
-from workspace import REPOSITORY, merged
+from robust_transfer.studies.shafahi import printed_number
+from workspace import cells
 
 ALONE = {"studies": ["shafahi"], "main_study": "shafahi"}
 TABLES = [f"table{n}" for n in range(1, 8)]
-
-
-def planned(**overlay):
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
-    return make_plan(merged(config, ALONE | overlay), REPOSITORY / "workflow")
+planned = partial(workspace.planned, "shafahi")
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +26,6 @@ def plan():
 @pytest.fixture(scope="module")
 def paper():
     return planned(scale="paper")
-
-
-def cells(plan, product):
-    return plan.products[product].spec["cells"]
 
 
 def models(plan, product, metric="accuracy"):
@@ -123,7 +115,7 @@ def test_halves_share_no_class_and_are_drawn_by_a_seed(paper):
         if "50%" in row:
             source = parent(paper, parent(paper, model, "start"), "data")
             target = parent(paper, model, "data")
-            one, other = (set(chosen_classes(Torchvision(**node.spec), 100)) for node in (source, target))
+            one, other = (set(chosen_classes(Torchvision(**node.spec), range(100))) for node in (source, target))
             assert len(one) == len(other) == 50
             assert (one == other) if "same" in row else not one & other
             drawn[row] = one
@@ -133,7 +125,7 @@ def test_halves_share_no_class_and_are_drawn_by_a_seed(paper):
     for row, model in models(again, "tables/shafahi/table2").items():
         if row in drawn:
             source = parent(again, parent(again, model, "start"), "data")
-            assert set(chosen_classes(Torchvision(**source.spec), 100)) != drawn[row]
+            assert set(chosen_classes(Torchvision(**source.spec), range(100))) != drawn[row]
 
 
 def test_the_large_sources_are_brought_and_trained_for_free(paper):
@@ -351,8 +343,9 @@ def test_the_seed_reaches_every_training_and_attack(plan):
     [
         ({"source": "digits-hihg"}, "shafahi.source: unknown data set 'digits-hihg'"),
         ({"halves": {"one": "digits-halve"}}, "shafahi.halves.one: unknown data set"),
+        ({"names": {"digits-lwo": "Low"}}, "shafahi.names.digits-lwo: unknown data set 'digits-lwo'"),
         ({"network": "wide-paded"}, "did you mean wide-padded?"),
-        ({"depths": [1, 9]}, "shafahi.depths: the last 9 units are wanted, but the network has 8"),
+        ({"depths": [1, 9]}, "shafahi.depths[1]: the last 9 units are wanted, but the network wrn14x1w8 has 8"),
         ({"depths": []}, "shafahi.depths: [] is not allowed; wanted: 1 or more entries"),
         ({"halves": {"other": "digits-first-half"}}, "shafahi.halves: two data sets that share no class are wanted"),
         ({"halves": {"one": "digits-low"}}, "shafahi.halves: two data sets that share no class are wanted"),
@@ -363,20 +356,27 @@ def test_the_seed_reaches_every_training_and_attack(plan):
         ({"large": {"source": "imagenet"}}, "shafahi.large.source: unknown data set 'imagenet'"),
         ({"large": {"targets": ["digits-lwo"]}}, "shafahi.large.targets[0]: unknown data set"),
         ({"large": {"network": "resnt"}}, "shafahi.large.network: unknown network"),
-        ({"large": {"studied": "digits-high"}}, "shafahi.large.studied: 'digits-high' is not among the targets"),
+        ({"large": {"studied": "digits-high"}}, "shafahi.large.studied: unknown target 'digits-high'; write one of"),
         ({"large": {"schedules": {"natural": None}}}, "shafahi.large.weights: missing"),
         ({"large": {"weights": "IMAGENET1K_V1"}}, "shafahi.large.weights: torchvision has weights for its own"),
         ({"large": {"gradients": {"layers": [0, 3]}}}, "shafahi.large.gradients.layers: [3] are not among mlp.layers"),
         ({"large": {"mlp": {"variants": {"DO": {"dropout": 1}}}}}, "shafahi.large.mlp.variants.DO.dropout: 1 is not"),
         ({"large": {"fine_tuned": {"last": 5, "of": "stages"}}}, "shafahi.large.fine_tuned: the last 5 stages"),
         ({"large": {"per_class": []}}, "shafahi.large.per_class: [] is not allowed"),
-        ({"schedules": {"lwf": {"epochs": 3}}}, "give either epochs or iterations"),
+        ({"schedules": {"lwf": {"epochs": 3, "iterations": 9}}}, "give either epochs or iterations"),
     ],
 )
 def test_mistakes_are_told_in_clear_words(overlay, words):
     with pytest.raises(UserError) as error:
         planned(shafahi=overlay)
     assert words in str(error.value)
+
+
+def test_depths_of_a_network_whose_units_planning_does_not_know():
+    deep = {"networks": {"deep": {"family": "timm", "name": "resnet10t"}}}
+    with pytest.raises(UserError, match=r"shafahi\.depths: missing; the units of timm are counted when it is built"):
+        planned(**deep, shafahi={"network": "deep"})
+    planned(**deep, shafahi={"network": "deep", "depths": [1, 9]})
 
 
 def test_halves_by_lists_of_classes():

@@ -1,25 +1,21 @@
 """The Vaishnavi study's plan: which models are trained how, what is shared, what its tables and figures show."""
 
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
-import yaml
 
+import workspace
 from robust_transfer.errors import UserError
 from robust_transfer.plan.published import published_table
-from robust_transfer.studies import make_plan
-from workspace import REPOSITORY, Workspace, merged, rules
+from workspace import Workspace, cells, rules
 
 ALONE = {"studies": ["vaishnavi"], "main_study": "vaishnavi"}
 TABLES = ("table2", "table3", "table4", "table5", "improvements")
 FIGURES = ("fig2", "fig2_published", "fig3", "fig3_published")
 TARGETS = ["High", "Negative", "Turned", "Coarse", "Low turned", "Few"]
-
-
-def planned(**overlay):
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
-    return make_plan(merged(config, ALONE | overlay), REPOSITORY / "workflow")
+planned = partial(workspace.planned, "vaishnavi")
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +26,6 @@ def plan():
 @pytest.fixture(scope="module")
 def paper():
     return planned(scale="paper")
-
-
-def cells(plan, product):
-    return plan.products[product].spec["cells"]
 
 
 def model(plan, table, row, column):
@@ -324,9 +316,13 @@ def test_a_source_can_be_brought_as_a_file():
         ({"source": None}, "vaishnavi.brought.AT: missing; say where the source comes from"),
         ({"targets": {"High": {"data": "digits-hihg"}}}, "vaishnavi.targets.High.data: unknown data set 'digits-hihg'"),
         ({"targets": {"High": {"per_class": 0}}}, "vaishnavi.targets.High.per_class: 0 is not allowed"),
-        ({"compared": ["Low"]}, "vaishnavi.compared: no target 'Low'; they are High, Negative"),
+        ({"compared": ["Low"]}, "vaishnavi.compared[0]: unknown target 'Low'; write one of High, Negative"),
         ({"schedules": {"CR": None}}, "vaishnavi.schedules.CR: missing; this source is trained here"),
         ({"contrastive": None}, "vaishnavi.contrastive: missing; SimCLR's source is trained here"),
+        (
+            {"brought": {"ST": {"weights": "IMAGENET1K_V1"}}},
+            "vaishnavi.brought.ST.weights: torchvision has weights for",
+        ),
         ({"brought": {"AT": {}}}, "vaishnavi.brought.AT.weights: give either torchvision's name of the weights, or"),
         ({"brought": {"AT": {"file": "a.pt"}}}, "vaishnavi.brought.AT.sha256: file and sha256 go together"),
         ({"brought": {"XY": {"weights": "A"}}}, "vaishnavi.brought.XY: unknown key; the keys here are ST, AT, CR"),
@@ -352,3 +348,8 @@ def test_a_validation_split_that_is_not_there(overlay, key):
         error.value
     )
     planned(switches={"D9": "code"}, datasets={"digits-high-coarse": {"validation": 0}})
+
+
+def test_a_source_that_selects_without_a_validation_split():
+    with pytest.raises(UserError, match=r"vaishnavi\.schedules\.ST\.select: .* set datasets\.digits-low\.validation"):
+        planned(datasets={"digits-low": {"validation": 0}})

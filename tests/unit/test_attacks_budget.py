@@ -1,17 +1,17 @@
 """The stored form of adversarial images and its budget."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from robust_transfer.attacks.budget import BudgetError, check_budget, quantise, to_float
+from robust_transfer.plan.specs import Attack
 
 
 def threat(norm="linf", eps=8 / 255):
-    return SimpleNamespace(norm=norm, eps=eps)
+    return Attack.model_construct(norm=norm, eps=eps)  # unchecked: some budgets are larger than users may write
 
 
 def photos(n=4, side=6):

@@ -5,7 +5,8 @@ import torch
 
 from robust_transfer.attacks.budget import ONE, BudgetError, check_budget, quantise, to_float
 from robust_transfer.attacks.craft import craft
-from robust_transfer.attacks.feature import FeaturesOf, feature_loss, perturb_features
+from robust_transfer.attacks.ready import FeaturesOf
+from robust_transfer.errors import UserError
 from robust_transfer.models import files
 from robust_transfer.plan.specs import CifarResNet, FeatureAttack
 
@@ -39,34 +40,34 @@ FEATURES = torch.tensor([[1.0, 3.0, 2.0], [0.0, 10.0, 0.0]])
 
 
 def test_the_distance_to_the_target_vector():
-    found = feature_loss(FEATURES, attack(value=10))
+    found = attack(value=10).loss_of(FEATURES)
     assert found.tolist() == [7**2 + 1 + 4, 0.0]
 
 
 def test_the_codes_loss_averages_the_rest():
-    found = feature_loss(FEATURES, attack(value=10, loss="mean_rest"))
+    found = attack(value=10, loss="mean_rest").loss_of(FEATURES)
     assert found.tolist() == pytest.approx([7**2 + 0.1 * (1 + 4) / 2, 0.0])
 
 
 def test_a_feature_beyond_the_last_is_refused():
-    with pytest.raises(ValueError, match="0 to 2"):
-        feature_loss(FEATURES, attack(neuron=3))
+    with pytest.raises(UserError, match="0 to 2"):
+        attack(neuron=3).loss_of(FEATURES)
 
 
 @pytest.mark.parametrize("spec", [attack(), attack(loss="mean_rest"), normalised()])
 def test_the_chosen_feature_rises(network, images, spec):
-    extractor, clean = FeaturesOf(network), to_float(images[2:])  # a clip may move black and white the wrong way
-    moved = perturb_features(extractor, clean, spec, generator_seed=0)
+    extractor, clean = spec.view(network), to_float(images[2:])  # a clip may move black and white the wrong way
+    moved = spec.perturb(extractor, clean, None, seed=0)
     with torch.no_grad():
         before, after = extractor(clean), extractor(moved)
     assert (after[:, 1] > before[:, 1]).all()
-    assert feature_loss(after, spec).sum() < feature_loss(before, spec).sum()
+    assert spec.loss_of(after).sum() < spec.loss_of(before).sum()
 
 
 def test_the_seed_decides_and_torchs_own_generator_is_left_alone(network, images):
     extractor = FeaturesOf(network)
     state = torch.get_rng_state()
-    one, same, other = (perturb_features(extractor, to_float(images), attack(), generator_seed=s) for s in (1, 1, 2))
+    one, same, other = (attack().perturb(extractor, to_float(images), None, seed=s) for s in (1, 1, 2))
     assert torch.equal(one, same) and not torch.equal(one, other)
     assert torch.equal(state, torch.get_rng_state())
 
@@ -112,4 +113,4 @@ def test_a_gradient_that_is_not_finite_is_noticed(images):
             return x.flatten(1)[:, :4] * float("nan")
 
     with pytest.raises(FloatingPointError):
-        perturb_features(Broken(), to_float(images), attack())
+        attack().perturb(Broken(), to_float(images), None)

@@ -231,7 +231,7 @@ def test_attacking_leaves_a_module_alone_that_overrides_train():
 def test_importing_the_attacks_is_cheap_and_leaves_no_patch():
     script = """
 import importlib, sys
-import robust_transfer.attacks.perturb
+import robust_transfer.attacks.advertorch_compat, robust_transfer.attacks.perturb
 gradcheck = importlib.import_module("torch.autograd.gradcheck")
 assert not hasattr(gradcheck, "zero_gradients")
 assert "torchvision" not in sys.modules and "torch._dynamo" not in sys.modules

@@ -1,7 +1,6 @@
 """What the CARTL study's recipes do to a network, from the plan's own nodes made small."""
 
 import re
-from importlib import import_module
 
 import pytest
 import torch
@@ -9,8 +8,7 @@ import yaml
 from safetensors.torch import load_file
 
 from robust_transfer.models import files
-from robust_transfer.stages import job
-from robust_transfer.stages.__main__ import STAGES
+from robust_transfer.run import nodes
 from robust_transfer.studies import make_plan
 from workspace import REPOSITORY, merged
 
@@ -27,6 +25,7 @@ SMALL = {
         "batch_norm": [LOW_HIGH | {"k": K}],
         "fdm": {"weights": [0.005]},
         "neft": {"betas": [1.0, 0.4]},
+        "less_data": {"shares": {"20%": None, "10%": None}},
         "schedules": {
             "source": {"epochs": 2, "milestones": [1]},
             "fine_tuning": {"iterations": 40, "milestones": [12, 24, 34]},
@@ -49,8 +48,7 @@ def made(plan, tmp_path_factory):
     def make(node):
         for each in plan.ancestry([node.id]):
             if not (results / each.card).exists():
-                stage = import_module(f"robust_transfer.stages.{STAGES[each.kind]}").run
-                job.make(stage, each, plan, "test", results, threads=1)
+                nodes.make(each, plan, "test", results, threads=1)
         return results / node.artifact
 
     return make

@@ -12,12 +12,12 @@ from pydantic import TypeAdapter, ValidationError
 from scipy.io import savemat
 
 from robust_transfer.data import collections
+from robust_transfer.data.catalogue import CATALOGUE
 from robust_transfer.data.collections.lists import lines, mat
 from robust_transfer.errors import UserError
 from robust_transfer.plan import presence
 from robust_transfer.plan.graph import Node
 from robust_transfer.plan.specs import AnyDataset, Collection
-from robust_transfer.plan.specs.catalogue import CATALOGUE
 
 # ---- tiny sets in the true layouts ---------------------------------------------------------------------------------
 

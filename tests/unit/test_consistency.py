@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from robust_transfer.objectives.consistency import consistency
+from robust_transfer.terms.consistency import consistency
 
 
 def by_hand(logits, labels, weight, entropy_weight):

@@ -9,7 +9,9 @@ from torchvision.transforms import functional as reference
 
 from robust_transfer.data import views
 from robust_transfer.data.views import jitter, random_resized_crop, turn_hue, two_views
-from robust_transfer.objectives.contrastive import nt_xent, projection_head
+from robust_transfer.models import files
+from robust_transfer.plan.specs import CifarResNet
+from robust_transfer.terms.contrastive import Contrastive, nt_xent, projection_head
 
 
 @pytest.fixture
@@ -60,6 +62,16 @@ def test_the_projection_head():
         nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear
     ]  # fmt: skip
     assert projection_head(6)(x).shape == (5, 128)
+
+
+def test_the_projection_head_stands_there_for_the_training_alone():
+    network = files.build(CifarResNet(family="cifar-resnet", depth_per_stage=[1], width=4), 1, 3)
+    term = Contrastive(temperature=0.5, size=5, batch_norm=True)
+    term.equip(network)
+    assert network(torch.rand(2, 1, 8, 8)).shape == (2, 5)
+    assert [type(layer) for layer in network.head][1] is nn.BatchNorm1d
+    term.strip(network, 3)
+    assert isinstance(network.head, nn.Linear) and network.head.out_features == 3
 
 
 # ---- the views ----------------------------------------------------------------------------------------------------

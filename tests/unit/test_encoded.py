@@ -17,17 +17,18 @@ from torchvision.transforms.functional import pil_to_tensor, resized_crop
 
 from robust_transfer.data import batches, tensors
 from robust_transfer.data.ahead import ahead
+from robust_transfer.data.catalogue import CATALOGUE
 from robust_transfer.data.encoded import EncodedPart
 from robust_transfer.data.images import centre, crop_box, random_crop, whole
 from robust_transfer.data.pack import pack
 from robust_transfer.errors import UserError
 from robust_transfer.models import files
 from robust_transfer.plan.specs import CifarResNet, Inputs, Pgd, Recipe, Schedule
-from robust_transfer.plan.specs.catalogue import CATALOGUE
+from robust_transfer.randomness import derived, order, reseed
+from robust_transfer.signals import Interrupted, StopRequest
 from robust_transfer.stages import prepare
+from robust_transfer.stages.node import KINDS
 from robust_transfer.training.loop import train
-from robust_transfer.training.randomness import derived, order, reseed
-from robust_transfer.training.signals import Interrupted, StopRequest
 
 
 def picture(seed, width=40, height=30):
@@ -301,7 +302,7 @@ class StopAfter(StopRequest):
 
 def test_a_training_on_photographs_that_was_interrupted_ends_with_the_same_bits(tmp_path):
     spec = CifarResNet(family="cifar-resnet", depth_per_stage=[1], width=4)
-    attack = Pgd(algorithm="pgd", eps="4/255", steps=1, step_size="eps/2", random_start=True)
+    attack = Pgd(algorithm="pgd", eps="4/255", steps=1, step_size="4/255", random_start=True)
     recipe = Recipe(network=spec, inputs=Inputs(attack=attack), schedule=SCHEDULE)
     images = torch.from_numpy(np.stack([centre(picture(i), 20, 16) for i in range(6)])).permute(0, 3, 1, 2)
     measured = tensors.Part(images.contiguous(), torch.arange(6) % 3)
@@ -403,6 +404,13 @@ def test_its_int64_lie_where_they_can_be_read_in_place(packed):
     }
 
 
+def test_photographs_that_train_are_not_had_at_once(packed):
+    data = tensors.load(packed[0])
+    assert data.in_memory("test") is data.test
+    with pytest.raises(UserError, match="the train images are large photographs"):
+        data.in_memory("train")
+
+
 def test_without_validation_the_split_is_empty(tmp_path):
     splits = images_on_disk(tmp_path / "images", {"train": 3, "validation": 0, "test": 2})
     pack(tmp_path / "x", splits, ["a", "b"], size=16, resize=20, threads=1)
@@ -489,7 +497,9 @@ def textures(root, monkeypatch, per_class=10):
 
 def prepared(root, **fields):
     spec = {"source": "collection", "name": "dtd", "size": 16, "resize": 20, "validation": 0.2, **fields}
-    job = SimpleNamespace(spec=spec, data_root=root, output=root / "data.safetensors", threads=2)
+    job = SimpleNamespace(
+        spec=KINDS["prepare"].parse(spec), data_root=root, output=root / "data.safetensors", threads=2
+    )
     return prepare.run(job), tensors.load(job.output)
 
 

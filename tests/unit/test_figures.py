@@ -1,11 +1,13 @@
 """Heatmaps, by what stands on their axes."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection, QuadMesh
 
-from robust_transfer.figures.heatmap import label_text, normalise, normalised_heatmap
+from robust_transfer.figures.heatmap import heatmap, label_text, normalise, normalised_heatmap
 from robust_transfer.plan.published import published_table
 from robust_transfer.studies.davchev import COLUMNS, figure_panels
 
@@ -25,17 +27,18 @@ def test_a_column_of_equal_values_is_zero():
         ("R_pgd->nat 12", r"$R_{pgd\rightarrow nat}$ 12"),
         ("R_nat", r"$R_{nat}$"),
         ("without a symbol", "without a symbol"),
+        ("my_own->method", "my_own→method"),
     ],
 )
 def test_labels_are_set_as_in_the_paper(row, text):
     assert label_text(row) == text
 
 
-def drawn(values, panels, column_blocks):
+def drawn(values, panels, column_blocks, draw=normalised_heatmap):
     """A figure of values {(row, column): value}, given in any order."""
     cells = [{"row": row, "column": column, "value": value} for (row, column), value in values.items()]
     spec = {"title": "A title", "measured": "Measured here", "panels": panels, "column_blocks": column_blocks}
-    figure = normalised_heatmap(pd.DataFrame(cells[::-1]), spec, {})
+    figure = draw(pd.DataFrame(cells[::-1]), spec, {})
     figure.canvas.draw()
     return figure
 
@@ -69,6 +72,29 @@ def white_lines(axis):
                 assert sorted((y0, y1)) == [0, height]
                 vertical.append(x0)
     return horizontal, vertical
+
+
+def test_a_heatmap_of_per_cents_shows_them_as_they_are_and_nothing_where_nothing_was_measured():
+    values = {("Head", "clean"): 90, ("Head", "PGD"): 20.25, ("Mine", "clean"): 80}
+    figure = drawn(values, [{"title": "", "row_blocks": [["Head"], ["Mine"]]}], [["clean", "PGD"]], heatmap)
+    (axis,) = panel_axes(figure)
+    found = {text.get_position(): text.get_text() for text in axis.texts}
+    assert found == {(0.5, 0.5): "90.0", (1.5, 0.5): "20.2", (0.5, 1.5): "80.0"}
+    assert axis.collections[0].get_clim() == (0, 100)
+
+
+@pytest.mark.parametrize("long", ["certified accuracy at 0.25", "Incomprehensibilities 2"])
+def test_long_names_of_columns_do_not_overlap(long):
+    columns = [f"{long} {place}" for place in range(12)]
+    values = {("Head", column): 50 for column in columns}
+    figure = drawn(values, [{"title": "", "row_blocks": [["Head"]]}], [columns], heatmap)
+    (axis,) = panel_axes(figure)
+    assert [label.get_text().replace("\n", " ") for label in axis.get_xticklabels()] == columns
+    if not axis.get_xticklabels()[0].get_rotation():
+        ends = [label.get_window_extent() for label in axis.get_xticklabels()]
+        assert all(left.x1 <= right.x0 for left, right in pairwise(ends))
+    cell = axis.get_window_extent().height / figure.dpi
+    assert cell > 0.2, "the names leave no room for the cells"
 
 
 def test_a_heatmap_of_three_rows():

@@ -12,13 +12,14 @@ from torch import nn
 
 from robust_transfer.attacks.ready import attack_ready
 from robust_transfer.data.tensors import Data, Part
+from robust_transfer.errors import UserError
 from robust_transfer.models import files
 from robust_transfer.models.classifier import freeze_but, predict, reset_last, reset_parameters, to_pixels
+from robust_transfer.models.families.cifar_resnet import basic_block
 from robust_transfer.models.heads import MlpHead
-from robust_transfer.models.resnet import BasicBlock
 from robust_transfer.plan.specs import CifarDenseNet, CifarResNet, Last, Normalise, Pgd, Recipe, WideResNet
+from robust_transfer.signals import StopRequest
 from robust_transfer.training.loop import train
-from robust_transfer.training.signals import StopRequest
 
 RESNET56 = CifarResNet(family="cifar-resnet", depth_per_stage=[9, 9, 9])
 DENSENET121 = CifarDenseNet(family="cifar-densenet", layers_per_block=[6, 12, 24, 16], growth=12)
@@ -90,7 +91,7 @@ def test_feature_maps_of_small_images_end_at_the_published_size(spec):
 
 
 def test_the_shortcut_takes_every_second_pixel_and_pads_channels_with_zeros_on_both_sides():
-    block = BasicBlock(2, 4, stride=2).eval()
+    block = basic_block()(2, 4, stride=2).eval()
     nn.init.zeros_(block.conv2.weight)  # so that only the shortcut is left
     images = torch.arange(1.0, 33.0).view(1, 2, 4, 4)
     expected = torch.tensor(
@@ -100,7 +101,7 @@ def test_the_shortcut_takes_every_second_pixel_and_pads_channels_with_zeros_on_b
 
 
 def test_the_shortcut_is_the_input_itself_within_a_stage():
-    block = BasicBlock(2, 2, stride=1).eval()
+    block = basic_block()(2, 2, stride=1).eval()
     nn.init.zeros_(block.conv2.weight)
     images = torch.arange(32.0).view(1, 2, 4, 4)
     assert torch.equal(block(images), images)
@@ -114,11 +115,11 @@ def test_the_network_normalises_pixels_itself():
 
 
 def test_each_channel_can_have_its_own_mean_and_deviation():
-    spec = SMALL["resnet"].model_copy(update={"normalise": Normalise(mean=[0.1, 0.2, 0.3], std=[0.5, 0.25, 2.0])})
+    spec = SMALL["resnet"].model_copy(update={"normalise": Normalise(mean=[0.1, 0.2, 0.3], std=[0.5, 0.25, 1.0])})
     raw = SMALL["resnet"].model_copy(update={"normalise": Normalise(mean=0.0, std=1.0)})
     images = torch.rand(2, 3, 8, 8)
     by_hand = torch.stack(
-        [(images[:, 0] - 0.1) / 0.5, (images[:, 1] - 0.2) / 0.25, (images[:, 2] - 0.3) / 2.0],
+        [(images[:, 0] - 0.1) / 0.5, (images[:, 1] - 0.2) / 0.25, (images[:, 2] - 0.3) / 1.0],
         dim=1,
     )
     network = built(spec).eval()
@@ -446,11 +447,11 @@ def test_units_are_the_head_the_tail_if_it_has_weights_and_the_blocks_from_the_l
 
 @pytest.mark.parametrize(("last", "of"), [(4, "stages"), (6, "blocks"), (7, "units")])
 def test_more_parts_than_there_are_is_refused(last, of):
-    with pytest.raises(ValueError, match=f"the last {last} {of} are wanted, but the network has {last - 1}"):
+    with pytest.raises(UserError, match=f"the last {last} {of} are wanted, but the network has {last - 1}"):
         built(SMALL["resnet"]).trained_parts(Last(last=last, of=of))
 
 
-ATTACK = Pgd(algorithm="pgd", eps=0.1, steps=2, step_size="eps/4", random_start=True)
+ATTACK = Pgd(algorithm="pgd", eps=0.1, steps=2, step_size="eps/2", random_start=True)
 
 
 def after_training(family, part, statistics, attack):

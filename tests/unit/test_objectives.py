@@ -10,9 +10,13 @@ from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import attack_ready
 from robust_transfer.models import files
 from robust_transfer.models.classifier import freeze_but, with_held_statistics
-from robust_transfer.objectives import terms
-from robust_transfer.objectives.objective import Objective
 from robust_transfer.plan.specs import CifarResNet, Free, Last, Pgd, Recipe
+from robust_transfer.terms.feature_distance import scaled_distance
+from robust_transfer.terms.feature_distillation import stage_distance
+from robust_transfer.terms.head_penalty import squared_length
+from robust_transfer.terms.similarity import mean_distance
+from robust_transfer.terms.start_distance import squared_distance
+from robust_transfer.training.objective import Objective
 
 NETWORK = CifarResNet(family="cifar-resnet", depth_per_stage=[1, 1], width=4)
 PGD = Pgd(algorithm="pgd", eps=0.2, steps=2, step_size="eps/2", random_start=False)
@@ -44,12 +48,12 @@ def test_feature_distillation_is_the_sum_of_the_stages_mean_squares():
     b = [torch.tensor([[[[1.0, 0.0]]], [[[0.0, 4.0]]]]), torch.tensor([[[[1.0]]], [[[5.0]]]])]
     # Two images: the first stage has n_l = 2 elements, the second 1.
     by_hand = ((0 + 4) / 2 + (9 + 0) / 2) / 2 + (1 + 9) / 2
-    assert terms.feature_distillation(a, b).item() == pytest.approx(by_hand)
+    assert stage_distance(a, b).item() == pytest.approx(by_hand)
 
 
 def test_networks_with_other_stages_are_refused():
     with pytest.raises(ValueError, match="stages"):
-        terms.feature_distillation([torch.zeros(1, 2, 1, 1)], [torch.zeros(1, 1, 1, 1)])
+        stage_distance([torch.zeros(1, 2, 1, 1)], [torch.zeros(1, 1, 1, 1)])
 
 
 def test_start_distance_is_the_squared_length_without_the_head():
@@ -57,7 +61,7 @@ def test_start_distance_is_the_squared_length_without_the_head():
     theta = {name: p.detach() for name, p in start.named_parameters() if not name.startswith("head.")}
     moved = dict(student.named_parameters())
     by_hand = sum(((moved[name] - p) ** 2).sum().item() for name, p in theta.items())
-    assert terms.start_distance(student, theta).item() == pytest.approx(by_hand, rel=1e-5)
+    assert squared_distance(student, theta).item() == pytest.approx(by_hand, rel=1e-5)
     assert "head.weight" in moved and "head.weight" not in theta
 
 
@@ -66,7 +70,7 @@ def test_head_penalty_counts_weights_and_biases():
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[1.0, 2.0]]))
         head.bias.fill_(3.0)
-    assert terms.head_penalty(head).item() == 14
+    assert squared_length(head).item() == 14
 
 
 def test_all_terms_are_weighed_and_summed():
@@ -139,8 +143,8 @@ def test_adversarial_examples_follow_the_weights():
 
 def test_similarity_is_the_mean_norm_over_images():
     features, source = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 0.0]])
-    assert terms.similarity(features, source, "l2").item() == (5 + 1) / 2
-    assert terms.similarity(features, source, "l1").item() == (7 + 1) / 2
+    assert mean_distance(features, source, "l2").item() == (5 + 1) / 2
+    assert mean_distance(features, source, "l1").item() == (7 + 1) / 2
 
 
 def test_learning_without_forgetting_looks_up_each_image_by_its_place():
@@ -159,8 +163,8 @@ def test_learning_without_forgetting_looks_up_each_image_by_its_place():
 def test_feature_distance_over_the_root_of_the_elements_summed_or_in_the_mean():
     clean = torch.zeros(2, 1, 2, 2)
     adversarial = torch.tensor([3.0, 0, 0, 4.0, 1, 1, 1, 1]).view(2, 1, 2, 2)
-    assert terms.feature_distance(clean, adversarial, "sum").item() == pytest.approx((5 + 2) / math.sqrt(4))
-    assert terms.feature_distance(clean, adversarial, "mean").item() == pytest.approx((5 + 2) / math.sqrt(4) / 2)
+    assert scaled_distance(clean, adversarial, "sum").item() == pytest.approx((5 + 2) / math.sqrt(4))
+    assert scaled_distance(clean, adversarial, "mean").item() == pytest.approx((5 + 2) / math.sqrt(4) / 2)
 
 
 @pytest.mark.parametrize("units", [1, 2])

@@ -8,15 +8,17 @@ import os
 import platform
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from pydantic_core import PydanticUndefined
 
-from robust_transfer import provenance
+from robust_transfer import provenance, registry
 from robust_transfer.plan import specs
-from robust_transfer.plan.graph import KINDS, PRODUCTS
-from robust_transfer.stages.__main__ import STAGES
+from robust_transfer.plan.graph import PRODUCTS, Plan
+from robust_transfer.run.nodes import modules_of
+from robust_transfer.stages.node import KINDS
 
 LIST = Path(__file__).with_name("fingerprints.json")
 RENEW = "python tests/unit/test_provenance.py --write"
@@ -26,32 +28,46 @@ RENEW = "python tests/unit/test_provenance.py --write"
 
 
 def stages():
-    """What each kind's version and code are."""
-    modules = {kind: f"robust_transfer.stages.{STAGES[kind]}" for kind in KINDS}
-    modules |= dict.fromkeys(PRODUCTS, "robust_transfer.stages.products")
-    versions = {kind: about.version for kind, about in (KINDS | PRODUCTS).items()}
+    """What each kind's version and code are; the code of what its specs name is not in it, see forms."""
+    modules = {kind: f"robust_transfer.stages.{kind}" for kind in KINDS}
+    modules |= dict.fromkeys(PRODUCTS, "robust_transfer.run.products")
+    versions = {kind: about.version for kind, about in KINDS.items()} | PRODUCTS
     return {kind: {"version": versions[kind], "code": provenance.fingerprint(modules[kind])} for kind in modules}
+
+
+def forms():
+    """The code of each network family, attack, term and reader."""
+    rooms = ("models.families", "attacks.algorithms", "terms", "data.readers")
+    packages = [import_module(f"robust_transfer.{room}") for room in rooms]
+    found = [module.__name__ for package in packages for module in registry.modules(package.__name__, package.__path__)]
+    return {name.removeprefix("robust_transfer."): provenance.fingerprint(name) for name in found}
 
 
 def defaults():
     """The default of every field that enters an id."""
     found = {}
-    for name, model in vars(specs).items():
-        if isinstance(model, type) and issubclass(model, specs.Spec) and model.__module__.startswith(specs.__name__):
-            for field, about in model.model_fields.items():
-                if about.default is not PydanticUndefined and not about.exclude:
-                    plain = (
-                        about.default.model_dump(mode="json")
-                        if isinstance(about.default, specs.Spec)
-                        else about.default
-                    )
-                    found[f"{name}.{field}"] = plain
-    return found
+    for model in every_spec(specs.Spec):
+        for field, about in model.model_fields.items():
+            if about.default is not PydanticUndefined and not about.exclude:
+                default = about.default
+                found[f"{model.__name__}.{field}"] = (
+                    default.model_dump(mode="json") if isinstance(default, specs.Spec) else default
+                )
+    return dict(sorted(found.items()))
+
+
+def every_spec(base):
+    """The specs of nodes: what the rooms and the ground define, but for config and studies."""
+    for model in base.__subclasses__():
+        yield from every_spec(model)
+        if not model.__module__.startswith(("robust_transfer.plan", "robust_transfer.studies", "test_")):
+            yield model
 
 
 def write():
     """Renew the list."""
-    LIST.write_text(json.dumps({"stages": stages(), "defaults": defaults()}, indent=1) + "\n", encoding="utf-8")
+    recorded = {"stages": stages(), "forms": forms(), "defaults": defaults()}
+    LIST.write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *PRODUCTS])
@@ -61,12 +77,24 @@ def test_the_code_of_a_stage_changes_only_with_a_decision_about_its_version(kind
     if now["code"] != recorded["code"] and now["version"] == recorded["version"]:
         pytest.fail(
             f"The code behind `{kind}` is not what it was when version {now['version']} was set. If the same spec can "
-            f"now give another result, raise the version of {kind!r} in plan/graph.py: old results keep their old ids. "
+            f"now give another result, raise the version in stages/{kind}.py: old results keep their old ids. "
             f"If results stay the same to the last bit, leave it. Then renew the list: {RENEW}",
             pytrace=False,
         )
     if now != recorded:
         pytest.fail(f"`{kind}` has a new version; renew the list: {RENEW}", pytrace=False)
+
+
+def test_the_code_of_a_form_changes_only_with_a_decision_about_versions():
+    recorded, now = json.loads(LIST.read_text(encoding="utf-8")).get("forms", {}), forms()
+    changed = sorted(name for name in recorded.keys() | now.keys() if recorded.get(name) != now.get(name))
+    if changed:
+        pytest.fail(
+            f"The code of {', '.join(changed)} is not what it was. If the same spec can now give another result, raise "
+            f"the version of each kind that uses it in stages/. If results stay the same to the last bit, or the form "
+            f"is new, leave it. Then renew the list: {RENEW}",
+            pytrace=False,
+        )
 
 
 def test_a_default_changes_only_with_a_decision_about_versions():
@@ -75,7 +103,7 @@ def test_a_default_changes_only_with_a_decision_about_versions():
     if changed:
         pytest.fail(
             f"Defaults were changed, added or taken away: {', '.join(changed)}. Ids leave defaults out, so a changed "
-            "one gives old ids a new meaning: raise the versions of the kinds that it touches in plan/graph.py. A new "
+            "one gives old ids a new meaning: raise the versions of the kinds that it touches in stages/. A new "
             f"field whose default means what was done before is fine. Then renew the list: {RENEW}",
             pytrace=False,
         )
@@ -94,13 +122,15 @@ SMALL = {
         "import math\n\n"
         "from robust_transfer.errors import LIMIT\n"
         "from robust_transfer.plan.specs import MOMENTUM\n"
-        "from robust_transfer.stages import job\n"
+        "from robust_transfer.run import job\n"
         "from robust_transfer.training import loop\n\n\n"
         "def run():\n    return loop.train(2, LIMIT, MOMENTUM, job.KEPT, math.pi)\n"
     ),
     "training/__init__.py": "",
     "training/loop.py": (
         '"""The loop."""\n\n'
+        "from typing import TYPE_CHECKING\n\n"
+        "if TYPE_CHECKING:\n    from robust_transfer.training import types\n\n"
         "def train(x, *rest):\n"
         '    """Double it."""\n'
         "    import robust_transfer.training.schedule\n"
@@ -108,6 +138,7 @@ SMALL = {
     ),
     "training/schedule.py": "RATE = 0.1\nNAMES = ['a', None]\n",
     "training/other.py": "UNUSED = 1\n",
+    "training/types.py": "SHAPE = 1\n",
 }
 
 
@@ -145,6 +176,7 @@ def package(tmp_path, monkeypatch):
         ("training/schedule.py", "['a', None]", '["a",\n None]'),
         ("training/schedule.py", "0.1", "0.10"),
         ("training/other.py", "1", "2"),
+        ("training/types.py", "1", "2"),
         ("plan/specs.py", "0.9", "0.8"),
         ("errors.py", "1", "2"),
         ("stages/job.py", "1", "2"),
@@ -180,10 +212,19 @@ def test_a_text_that_is_a_value_is_no_docstring(package):
 
 
 def test_the_fingerprint_of_a_training_covers_its_parts_and_no_table():
-    covered = provenance._imported_by("robust_transfer.stages.train")
-    for module in ("training.loop", "training.schedule", "attacks.perturb", "models.resnet", "data.augment"):
+    covered = provenance.imported_by("robust_transfer.stages.pretrain")
+    for module in ("training.loop", "training.schedule", "attacks.perturb", "data.augment"):
         assert f"robust_transfer.{module}" in covered
     assert not any(".tables" in module or ".figures" in module or ".plan" in module for module in covered)
+
+
+def test_the_modules_of_a_training_are_those_of_its_terms_tuned_ones_too():
+    plan = Plan({})
+    data = plan.add("prepare", "data", {"source": "sklearn-digits"})
+    terms = {"schedule": {"epochs": 1, "batch_size": 4, "lr": 0.1}, "terms": {"head_penalty": 0.1, "trades": 0}}
+    node = plan.add("transfer", "model", terms | {"tuned": ["lr", "start_distance"]}, data=data)
+    found = [name for name in modules_of(node, plan) if ".terms" in name]
+    assert found == ["robust_transfer.terms.head_penalty", "robust_transfer.terms.start_distance"]
 
 
 # ---- the rest of a card --------------------------------------------------------------------------------------------

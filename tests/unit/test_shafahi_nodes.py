@@ -1,5 +1,6 @@
 """The nodes that the Shafahi study adds: input gradients, and how far augmentation moves features."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,9 +15,10 @@ from robust_transfer.data.augment import random_crop
 from robust_transfer.figures import arrays
 from robust_transfer.models import files
 from robust_transfer.plan.specs import WideResNet
+from robust_transfer.randomness import reseed
 from robust_transfer.stages import displacement, gradients
+from robust_transfer.stages.node import KINDS
 from robust_transfer.tables.metrics import accuracy_and_robustness
-from robust_transfer.training.randomness import reseed
 
 NETWORK = WideResNet(family="wide-resnet", depth=8, widen=1, width=4, shortcut="pad", normalise="per-image")
 N = 7
@@ -42,13 +44,18 @@ def place(tmp_path):
 
 def job(place, spec, output="out"):
     return SimpleNamespace(
-        spec=spec, parent=lambda role: place / role, data_root=place, device=torch.device("cpu"), output=place / output
+        spec=spec,
+        parent=lambda role: place / role,
+        data_root=place,
+        device=torch.device("cpu"),
+        output=place / output,
+        blaming=lambda role: nullcontext(),
     )
 
 
 def made(place, stage, spec):
     """The stage's one tensor, and its metrics."""
-    wanted = job(place, spec)
+    wanted = job(place, KINDS[stage.__name__.rpartition(".")[2]].parse(spec))
     metrics = stage.run(wanted)
     (tensor,) = load_file(wanted.output).values()
     return tensor, metrics

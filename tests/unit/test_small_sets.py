@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -23,9 +24,9 @@ from torchvision.transforms.v2.functional import resize
 
 from robust_transfer.data import batches, tensors
 from robust_transfer.data.augment import random_crop, random_flip
+from robust_transfer.data.catalogue import CATALOGUE, TORCHVISION
 from robust_transfer.data.encoded import EncodedPart, ListedPart
 from robust_transfer.data.enlarge import Enlarged
-from robust_transfer.data.sources import READERS
 from robust_transfer.data.views import random_resized_crop
 from robust_transfer.errors import UserError
 from robust_transfer.figures import arrays
@@ -33,9 +34,10 @@ from robust_transfer.models import files
 from robust_transfer.plan import presence
 from robust_transfer.plan.graph import Node
 from robust_transfer.plan.specs import CifarResNet, Recipe, Schedule, Torchvision
-from robust_transfer.plan.specs.catalogue import CATALOGUE, TORCHVISION
-from robust_transfer.stages import craft, evaluate, features, measure, prepare, train
-from robust_transfer.training.randomness import reseed
+from robust_transfer.randomness import reseed
+from robust_transfer.stages import craft, evaluate, features, measure, prepare
+from robust_transfer.stages.node import KINDS
+from robust_transfer.training import run as train
 
 SIGNS = ["00000", "00001", "00002"]
 WNIDS = ["n01440764", "n01443537", "n15075141"]
@@ -46,7 +48,7 @@ def spec(name, **fields):
 
 
 def read(name, root, **fields):
-    return READERS["torchvision"](spec(name, **fields), root)
+    return spec(name, **fields).read(root)
 
 
 def pixels(seed, height=32, width=32):
@@ -62,7 +64,7 @@ def blobs(seed, height, width):
 def prepared(root, **fields):
     """What the stage `prepare` makes of a data set: (its metrics, its file)."""
     output = root / f"{len(list(root.iterdir()))}.safetensors"  # a file that was read lies mapped in memory
-    job = SimpleNamespace(spec=fields, data_root=root, output=output, threads=2)
+    job = SimpleNamespace(spec=KINDS["prepare"].parse(fields), data_root=root, output=output, threads=2)
     return prepare.run(job), job.output
 
 
@@ -88,7 +90,7 @@ def must_be_refused(name, root):
 def svhn(tmp_path, monkeypatch):
     """Two tiny files in SVHN's form, whose MD5 torchvision is told to expect; returns what they hold."""
     entries, held = {}, {}
-    for split, labels in (("train", [10, 1, 9, 2, 10, 1, 3]), ("test", [5, 10, 1])):
+    for split, labels in (("train", [10, 1, 9, 2, 10, 1, 3]), ("test", [3, 10, 1])):
         path = tmp_path / f"{split}_32x32.mat"
         images = np.stack([pixels(len(labels) + i) for i in range(len(labels))])
         savemat(path, {"X": images.transpose(1, 2, 3, 0), "y": np.array(labels, np.uint8)[:, None]})
@@ -99,10 +101,10 @@ def svhn(tmp_path, monkeypatch):
 
 
 def test_svhn(tmp_path, svhn):
-    splits, names = read("SVHN", tmp_path)
-    assert names == list("0123456789")
+    source = read("SVHN", tmp_path)
+    assert source.classes == dict(enumerate("0123456789"))
     for split, (images, labels) in svhn.items():
-        found, numbers = splits[split]
+        found, numbers = source.splits[split]
         assert np.array_equal(found, images)
         assert found.dtype == np.uint8
         assert (numbers.dtype, numbers.tolist()) == (np.int64, [label % 10 for label in labels]), (
@@ -177,10 +179,10 @@ def signs(tmp_path, monkeypatch):
 
 
 def test_gtsrb_is_read_as_torchvision_does(signs):
-    splits, names = read("GTSRB", signs.root)
-    assert names == ["0", "1", "2"]
+    source = read("GTSRB", signs.root)
+    assert source.classes == {0: "0", 1: "1", 2: "2"}
     for split, written in (("train", signs.trained), ("test", signs.tested)):
-        images, labels = splits[split]
+        images, labels = source.splits[split]
         assert (images.shape, images.dtype, labels.dtype) == ((len(written), 32, 32, 3), np.uint8, np.int64)
         assert labels.tolist() == [sign for _, sign in written]
         for image, (path, _) in zip(images, written, strict=True):
@@ -430,7 +432,7 @@ def test_adversarial_examples_and_pictures_have_the_size_that_is_shown(large, tm
     files.save(tmp_path / "model", network.eval(), about, 3, 10)
     places = {"data": path, "model": tmp_path / "model", "examples": tmp_path / "examples"}
     attack = {"algorithm": "fgsm", "norm": "linf", "eps": 0.03}
-    crafted = SimpleNamespace(spec={"attack": attack, "split": "test", "seed": 0}, parents={"model": "it"})
+    crafted = KINDS["craft"].parse({"attack": attack, "split": "test", "seed": 0})
 
     def job(spec, output, roles):
         return SimpleNamespace(
@@ -439,23 +441,25 @@ def test_adversarial_examples_and_pictures_have_the_size_that_is_shown(large, tm
             parent=places.get,
             has=lambda role: role in roles,
             node=SimpleNamespace(parents={"model": "it", "examples": "it"}),
-            plan=SimpleNamespace(nodes={"it": crafted}),
+            parents={},
+            spec_of=lambda role: crafted,
+            blaming=lambda role: nullcontext(),
             device="cpu",
             data_root=tmp_path,
         )
 
-    craft.run(job(crafted.spec, "examples", ()))
+    craft.run(job(crafted, "examples", ()))
     clean = tensors.load(path).test.images
     made = load_file(places["examples"])["examples"]
     assert (made.dtype, made.shape) == (torch.uint16, (3, 3, 64, 64))
     offset = (made.to(torch.int64) - 257 * clean.to(torch.int64)).abs()
     assert 0 < offset.max() <= 0.03 * 65535
-    metrics = [evaluate.run(job({"split": "test"}, "outcomes", roles)) for roles in ((), ("examples",))]
+    metrics = [evaluate.run(job(evaluate.Evaluate(split="test"), "outcomes", roles)) for roles in ((), ("examples",))]
     assert [each["n"] for each in metrics] == [3, 3]
     outcomes = pd.read_parquet(tmp_path / "outcomes")
     with torch.no_grad():
         assert outcomes.prediction.tolist() == network(made.float() / 65535).argmax(1).tolist()
-    features.run(job({}, "features", ()))
+    features.run(job(features.Features(), "features", ()))
     with torch.no_grad():
         expected = network.features(tensors.load(path).train.images / 255)
     torch.testing.assert_close(load_file(tmp_path / "features")["features"], expected)
@@ -548,10 +552,11 @@ def test_stages_that_look_at_training_images_find_the_files(stage, imagenet):
     files.save(imagenet / "model", files.build(about, 3, 3).eval(), about, 3, 3)
     places = {"data": path, "model": imagenet / "model", "source": imagenet / "model"}
     job = SimpleNamespace(
-        spec=Recipe(network=about, schedule=SCHEDULE).canonical() if stage is train else {},
+        spec=Recipe(network=about, schedule=SCHEDULE),
         output=imagenet / "made",
         parent=places.get,
         has=lambda role: False,
+        blaming=lambda role: nullcontext(),
         node=SimpleNamespace(id="it"),
         device=torch.device("cpu"),
         data_root=imagenet,

@@ -12,11 +12,12 @@ import yaml
 
 from robust_transfer import store
 from robust_transfer.errors import UserError
-from robust_transfer.plan.graph import KINDS, Plan
+from robust_transfer.estimates import Estimate, mean_of, proportion
+from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.published import published_table
-from robust_transfer.stages import products
+from robust_transfer.run import products
+from robust_transfer.stages.node import KINDS
 from robust_transfer.studies import make_plan
-from robust_transfer.tables.estimates import Estimate, mean_of, proportion
 from robust_transfer.tables.layout import markdown, wide
 from robust_transfer.tables.metrics import METRICS, accuracy, attack_success_rate
 from robust_transfer.tables.tidy import COLUMNS, tidy

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 from robust_transfer import store
-from robust_transfer.plan.graph import KINDS, Plan
+from robust_transfer.estimates import Estimate, exactly, improvement, proportion
+from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.published import PRINTED
-from robust_transfer.stages import products
-from robust_transfer.tables.estimates import Estimate, exactly, improvement, proportion
+from robust_transfer.run import products
+from robust_transfer.stages.node import KINDS
 from robust_transfer.tables.layout import markdown
-from robust_transfer.tables.metrics import METRICS
+from robust_transfer.tables.metrics import METRICS, metric
 from robust_transfer.tables.tidy import tidy
 
 
@@ -38,6 +39,9 @@ def plain(tmp_path):
 def test_what_certificates_say(certified):
     assert METRICS["smoothed_accuracy"](certified) == proportion(3, 5)
     assert METRICS["certified_accuracy_0.5"](certified) == proportion(2, 5)
+    assert metric("certified_accuracy_0.25")(certified) == proportion(2, 5)
+    assert metric("certified_accuracy_0.1")(certified) == proportion(3, 5)
+    assert metric("accuracy") is METRICS["accuracy"]
     assert METRICS["average_certified_radius"](certified).value == pytest.approx((0.2 + 0.5 + 0.9) / 5)
 
 

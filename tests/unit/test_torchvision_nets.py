@@ -15,7 +15,6 @@ from robust_transfer.attacks.ready import attack_ready
 from robust_transfer.errors import UserError
 from robust_transfer.models import files
 from robust_transfer.models.classifier import reset_last
-from robust_transfer.models.torchvision_nets import from_torchvision, weights_of
 from robust_transfer.plan.specs import IMAGENET, Normalise, TorchvisionNet
 
 NAMES = ["resnet18", "resnet50", "resnet101", "mobilenet_v2"]
@@ -43,7 +42,7 @@ def both(name, classes=10):
     with torch.no_grad():
         theirs(torch.randn(8, 3, 64, 64))
     ours = files.build(spec_of(name), 3, classes)
-    ours.load_state_dict(from_torchvision(name, theirs.state_dict()))
+    ours.load_state_dict(spec_of(name).renamed(theirs.state_dict()))
     return theirs.eval(), ours.eval()
 
 
@@ -124,7 +123,7 @@ def test_a_new_network_begins_as_torchvisions_do(name):
     theirs = torchvision.models.get_model(name, weights=None, num_classes=200)
     ours = files.build(spec_of(name), 3, 200)
     reset_last(ours, "all")
-    expected = from_torchvision(name, theirs.state_dict())
+    expected = spec_of(name).renamed(theirs.state_dict())
     assert expected.keys() == ours.state_dict().keys()
     for key, tensor in ours.state_dict().items():
         if tensor.ndim > 1 and tensor.numel() > 1000:
@@ -169,7 +168,7 @@ def test_a_saved_one_comes_back_bit_for_bit(tmp_path):
 )
 def test_keys_of_another_model_are_refused(name, key):
     with pytest.raises(ValueError, match=f"'{key}' is no key of torchvision's {name}"):
-        from_torchvision(name, {key: torch.zeros(1)})
+        spec_of(name).renamed({key: torch.zeros(1)})
 
 
 def test_images_of_other_than_three_channels_are_refused():
@@ -207,7 +206,7 @@ def published(tmp_path, monkeypatch):
 def test_weights_are_read_from_the_folder(published):
     published.folder.mkdir()
     published.made.rename(published.folder / published.address.rsplit("/", 1)[-1])
-    state, address = weights_of("resnet18", "IMAGENET1K_V1", published.folder)
+    state, address = spec_of("resnet18").published("IMAGENET1K_V1", published.folder)
     assert address == published.address
     assert state.keys() == published.state.keys()
     assert all(torch.equal(state[name], tensor) for name, tensor in published.state.items())
@@ -217,13 +216,13 @@ def test_weights_that_are_not_there_are_fetched(published, monkeypatch):
     monkeypatch.setattr(
         torch.hub, "download_url_to_file", lambda url, file, progress: published.made.rename(file) and None
     )
-    state, _ = weights_of("resnet18", "IMAGENET1K_V1", published.folder)
+    state, _ = spec_of("resnet18").published("IMAGENET1K_V1", published.folder)
     assert state.keys() == published.state.keys()
 
 
 def test_without_a_connection_the_user_is_told_what_to_do(published):
     with pytest.raises(UserError, match=r"can't be fetched .*put the file in .*weights by hand"):
-        weights_of("resnet18", "IMAGENET1K_V1", published.folder)
+        spec_of("resnet18").published("IMAGENET1K_V1", published.folder)
 
 
 def test_a_file_that_is_not_what_its_name_says_is_refused(published):
@@ -231,9 +230,9 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(published):
     file = published.folder / published.address.rsplit("/", 1)[-1]
     file.write_bytes(published.made.read_bytes()[:-1])
     with pytest.raises(UserError, match="is not what its name says"):
-        weights_of("resnet18", "IMAGENET1K_V1", published.folder)
+        spec_of("resnet18").published("IMAGENET1K_V1", published.folder)
 
 
 def test_unknown_weights_are_refused():
     with pytest.raises(UserError, match="no weights 'IMAGENET1K_V9'; write one of IMAGENET1K_V1, IMAGENET1K_V2"):
-        weights_of("resnet50", "IMAGENET1K_V9", None)
+        spec_of("resnet50").published("IMAGENET1K_V9", None)

@@ -17,15 +17,14 @@ from robust_transfer.data.tensors import Data, Part
 from robust_transfer.errors import UserError
 from robust_transfer.models import files
 from robust_transfer.models.classifier import Observed
-from robust_transfer.objectives import objective
-from robust_transfer.objectives.objective import Objective
 from robust_transfer.plan.specs import CifarResNet, Fgsm, Free, Inputs, Last, Pgd, Recipe, Schedule
-from robust_transfer.training import checkpoint, loop
+from robust_transfer.randomness import derived, order, reseed
+from robust_transfer.signals import Interrupted, StopRequest
+from robust_transfer.training import checkpoint, loop, objective
 from robust_transfer.training.averaging import Average
 from robust_transfer.training.loop import train, validate
-from robust_transfer.training.randomness import derived, order, reseed
+from robust_transfer.training.objective import Objective
 from robust_transfer.training.schedule import learning_rate
-from robust_transfer.training.signals import Interrupted, StopRequest
 
 NETWORK = CifarResNet(family="cifar-resnet", depth_per_stage=[1, 1], width=4)
 PGD = Pgd(algorithm="pgd", eps=0.1, steps=2, step_size="eps/2", random_start=True)
@@ -419,13 +418,32 @@ def test_dropout_in_the_statistics_pass_is_a_switch(tmp_path):
 
 
 def with_dropout(in_pass):
-    return averaging(dropout=in_pass).model_copy(update={"dropout": 0.3})
+    return averaging(dropout=in_pass).with_(dropout=0.3)
 
 
-def test_a_training_that_ends_before_its_first_average_is_refused(tmp_path):
-    short = Recipe(averaging={"every": 9}, schedule={"epochs": 2, "batch_size": BATCH, "lr": 0.1})
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({"averaging": {"every": 7}}, r"ends after 6 iterations, before the first average; lower averaging\.every"),
+        ({"schedule": {"head_first": 7}}, r"head_first: 7 is more than all 6 iterations; lower it or train longer"),
+    ],
+)
+def test_what_would_come_after_the_end_is_refused_before_the_first_iteration(monkeypatch, tmp_path, parts, sentence):
+    monkeypatch.setattr(Objective, "__call__", lambda *_: pytest.fail("it began"))
+    schedule = {"epochs": 2, "batch_size": BATCH, "lr": 0.1} | parts.pop("schedule", {})
+    with pytest.raises(UserError, match=sentence):
+        run(Recipe(schedule=schedule, **parts), tmp_path / "state")
+
+
+def test_a_warm_start_longer_than_its_iterations_is_refused_at_once():
+    with pytest.raises(ValueError, match="head_first: 7 is more than all 6 iterations; lower it"):
+        Schedule(iterations=6, batch_size=BATCH, lr=0.1, head_first=7)
+    assert Schedule(iterations=6, batch_size=BATCH, lr=0.1, head_first=6).head_first == 6
+
+
+def test_a_plateau_that_ends_before_the_first_average_is_noticed():
     with pytest.raises(UserError, match=r"before the first average; lower averaging\.every"):
-        run(short, tmp_path / "state")
+        Average(network()).put(network())
 
 
 def test_without_a_validation_split_the_last_is_kept_and_nothing_measured(tmp_path):
@@ -557,6 +575,23 @@ def test_an_interrupted_run_ends_with_the_same_bits(uninterrupted, tmp_path, nam
     weights, history = interrupted(RECIPES[name], tmp_path / "state", at)
     assert same(weights, uninterrupted[name][0])
     assert history == uninterrupted[name][1]
+
+
+@pytest.mark.parametrize("at", [1, 3, 8])
+def test_an_interrupted_run_keeps_the_start_that_its_terms_look_back_to(tmp_path, at):
+    terms = {"start_distance": 0.5, "head_penalty": 0.1, "label_smoothing": 0.1, "trades": 2}
+    attack = PGD.with_(random_start=False)
+    of = Recipe(
+        inputs={"attack": attack, "clean_weight": 1},
+        terms=terms,
+        schedule={"epochs": 4, "batch_size": BATCH, "lr": 0.1},
+    )
+    whole, history = run(of, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        run(of, tmp_path / "state", StopAfter(at))
+    weights, other = run(of, tmp_path / "state")
+    assert same(weights, whole) and other == history
+    assert not same(run(of.with_(terms=terms | {"start_distance": 0}), tmp_path / "plain")[0], whole)
 
 
 def test_saving_now_and_then_does_not_disturb(uninterrupted, tmp_path):

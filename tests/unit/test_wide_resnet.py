@@ -12,13 +12,16 @@ from torch.nn.utils import parametrize
 
 from robust_transfer.attacks.ready import attack_ready, attacking
 from robust_transfer.data.tensors import Data, Part
+from robust_transfer.errors import UserError
 from robust_transfer.models import files
+from robust_transfer.models.families.wide_resnet import blocks
 from robust_transfer.models.normalise import PerImage
-from robust_transfer.models.spectral import bake, reparametrise_spectral
-from robust_transfer.models.wide_resnet import PooledShortcut, Unit
+from robust_transfer.models.spectral import reparametrise_spectral, to_plain_weights
 from robust_transfer.plan.specs import CifarDenseNet, CifarResNet, Last, Recipe, TorchvisionNet, WideResNet
+from robust_transfer.signals import StopRequest
 from robust_transfer.training.loop import train
-from robust_transfer.training.signals import StopRequest
+
+Unit, PooledShortcut = blocks()
 
 
 def wide(depth, widen, **more):
@@ -100,7 +103,7 @@ def test_the_last_k_blocks_are_head_last_batch_norm_and_units_and_never_the_stem
     assert network.units() == expected
     for k in range(1, 9):
         assert network.trained_parts(Last(last=k, of="units")) == expected[:k][::-1]
-    with pytest.raises(ValueError, match="the last 9 units are wanted, but the network has 8"):
+    with pytest.raises(UserError, match="the last 9 units are wanted, but the network has 8"):
         network.trained_parts(Last(last=9, of="units"))
 
 
@@ -403,10 +406,10 @@ def test_a_saved_network_gives_the_trained_ones_logits(spec, tmp_path):
     network = trained(non_expansive(spec), 5).eval()
     images = torch.rand(4, 3, 8, 8)
     expected = network(images)
-    with pytest.raises(ValueError, match="bake it before"):
+    with pytest.raises(ValueError, match="make it plain before"):
         files.save(path, network, spec, 3, 10)
     network.train()
-    bake(network)
+    to_plain_weights(network)
     assert network.state_dict().keys() == plain
     assert not any(parametrize.is_parametrized(module) for module in network.modules())
     assert torch.equal(network.eval()(images), expected)
@@ -434,7 +437,7 @@ def test_more_units_than_there_are_cannot_average():
     assert wide(16, 2, averaged_units=8).canonical()["averaged_units"] == 8
     with pytest.raises(ValidationError, match="averaged_units: the network has 8 units"):
         wide(16, 2, averaged_units=9)
-    with pytest.raises(ValueError, match="the last 9 units are wanted, but the network has 8"):
+    with pytest.raises(UserError, match="the last 9 units are wanted, but the network has 8"):
         non_expansive(units=9)
 
 
@@ -448,10 +451,10 @@ def test_more_units_than_there_are_cannot_average():
 )
 def test_other_families_can_be_treated_up_to_their_blocks(spec, tmp_path):
     network, before_blocks = built(spec), spec.units - spec.blocks
-    with pytest.raises(ValueError, match="only the blocks of the families"):
+    with pytest.raises(UserError, match="only the blocks of the families"):
         reparametrise_spectral(network, before_blocks + 1, BETA)
     reparametrise_spectral(network, before_blocks, BETA)
     assert norms_of(network.eval())["head"] == pytest.approx(BETA, rel=0.05)
-    bake(network)
+    to_plain_weights(network)
     files.save(tmp_path / "model.safetensors", network, spec, 3, 10)
     assert files.load(tmp_path / "model.safetensors")[1] == spec

@@ -6,12 +6,19 @@ SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
 
 from robust_transfer.errors import UserError
-from robust_transfer.plan import config as configs
-from robust_transfer.plan import freeze, jobs, presence, scheduling
-from robust_transfer.plan.canonical import canonical_json
-from robust_transfer.plan.graph import KINDS
+from robust_transfer.canonical import canonical_json
+from robust_transfer.chain import out_of_date
+from robust_transfer.plan import (
+    forcing,
+    freeze,
+    jobs,
+    layers,
+    presence,
+    scheduling,
+    stopping,
+)
+from robust_transfer.stages.node import KINDS
 
-jobs.surroundings(SOURCE, warm=not workflow.remote_exec)
 scheduling.one_round_at_a_time()
 
 
@@ -26,29 +33,37 @@ def started_by_snakemake():
     return freeze.frozen_path() is not None
 
 
-def the_plan(config):
+def the_plan():
     """The plan this Snakemake works by: the frozen one of whoever started it, or a new one from the config."""
     try:
+        jobs.set_environment(SOURCE, warm=not workflow.remote_exec)
         if started_by_snakemake():
             return freeze.thaw(freeze.frozen_path())
         from robust_transfer.studies import make_plan
 
-        plan = make_plan(config, Path(workflow.basedir) / "workflow")
+        stopping.same_command_continues(Path(".snakemake"))
+        config, *over = layers_of_the_user()
+        plan = make_plan(config.values, Path(workflow.basedir) / "workflow", over)
         freeze.freeze(plan, Path("results"))
         return plan
     except UserError as error:
         end_with(error)
 
 
-def check_config_file(path):
-    """Find what is wrong with the file itself, line and column, before Snakemake reads it in its own way."""
-    try:
-        if not configs.read_yaml(Path(path)):
-            raise UserError(
-                f"{path} is empty; a `scale` and `studies` are wanted; restore it with `git checkout {path}`"
-            )
-    except UserError as error:
-        end_with(error)
+def layers_of_the_user():
+    """config.yaml, --configfile and --config, each read by the same rules; Snakemake's own merging knows none of them.
+
+    Jobs work by the frozen plan, so they are not given these options: a file may be gone by the time they start.
+    """
+    settings = workflow.config_settings
+    user = layers.of_user(
+        Path("config.yaml"), settings.configfiles, settings.config_args
+    )
+    if settings.replace_workflow_config:
+        user[0] = layers.Layer("config.yaml", {})
+    workflow.configfiles.insert(0, "config.yaml")  # of reports
+    settings.configfiles, settings.config_args = [], []
+    return user
 
 
 def check_targets(words):
@@ -77,10 +92,21 @@ def check_targets(words):
             end_with(f"{name} is not in the plan, {has}")
 
 
-def check_data(jobs):
-    """Stop before the first job if files of the data sets that it needs are missing, with one message for all."""
+def force_what_is_out_of_date():
+    """Have made anew what is there, but was made from other bytes than those of today, or shows another config.
+
+    The cards decide that, not Snakemake's own records: so it holds under any --rerun-triggers, without .snakemake, and
+    for results that were copied or are shared. For a job on a cluster its driver has decided.
+    """
+    found = out_of_date(PLAN, Path("results"))
+    forcing.force({f"results/{path}": why for path, why in found.items()})
+
+
+def check_start(jobs):
+    """Stop before the first job if results/ is closed, or files of data sets are missing, with one message for all."""
     names = sorted(job.wildcards.node for job in jobs if job.rule.name == "prepare")
     try:
+        freeze.must_be_frozen()
         presence.must_be_present(
             [PLAN.nodes[name] for name in names], Path(PLAN.origin["data_root"])
         )
@@ -131,11 +157,6 @@ def nodes_of(kind):
     )
 
 
-def shown_by(kind):
-    """The one param of a product: the canonical JSON of everything it shows."""
-    return lambda wildcards: canonical_json(product_of(wildcards, kind).param)
-
-
 def everything():
     """All tables and figures of the plan, and all nodes behind them.
 
@@ -157,3 +178,13 @@ def everything():
 def machine(key):
     """A value of the config's machine section; no id depends on it."""
     return PLAN.origin["machine"][key]
+
+
+# Asked for five minutes before the end of a job's time, so that a training saves its state. SIGTERM, because preemption
+# and scancel send it too, and Snakemake's own processes around the training survive it, but not SIGUSR1.
+SAVE_SIGNAL = "'--signal=TERM@300'"
+
+
+def runtime_of(kind):
+    """Minutes that a job may take: the same for each attempt where it continues, more for each where it starts anew."""
+    return lambda wildcards, attempt: kind.minutes * (1 if kind.resumes else attempt)

@@ -1,4 +1,5 @@
-# Tables and figures: plain names, and one param with all they show, by which Snakemake sees a change.
+# Tables and figures: plain names. Each card (.json) says all that it shows; one that shows something else is forced (see
+# force_what_is_out_of_date).
 
 
 rule tabulate:
@@ -20,12 +21,10 @@ rule tabulate:
     resources:
         mem_mb=2000,
         runtime=30,
-    params:
-        shown=shown_by("table"),
     message:
         "tabulate {wildcards.study}/{wildcards.name}"
     shell:
-        "exec python -m robust_transfer.stages tabulate {wildcards.study}/{wildcards.name} --log {log}"
+        'exec python -P "$ROBUST_TRANSFER_SOURCE/robust_transfer/run/__main__.py" tabulate {wildcards.study}/{wildcards.name} --log {log}'
 
 
 rule draw:
@@ -46,12 +45,10 @@ rule draw:
     resources:
         mem_mb=2000,
         runtime=30,
-    params:
-        shown=shown_by("figure"),
     message:
         "draw {wildcards.study}/{wildcards.name}"
     shell:
-        "exec python -m robust_transfer.stages draw {wildcards.study}/{wildcards.name} --log {log}"
+        'exec python -P "$ROBUST_TRANSFER_SOURCE/robust_transfer/run/__main__.py" draw {wildcards.study}/{wildcards.name} --log {log}'
 
 
 rule copy_of_main_study:

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from torch import Tensor
 
@@ -33,7 +34,7 @@ def _zero_gradients(image: Tensor) -> None:
 @contextmanager
 def _torch_of_its_time() -> Iterator[None]:
     # `torch.autograd.gradcheck`, said as an attribute, is a function of the same name.
-    gradcheck = importlib.import_module("torch.autograd.gradcheck")
+    gradcheck: Any = importlib.import_module("torch.autograd.gradcheck")
     missing = not hasattr(gradcheck, "zero_gradients")
     # advertorch imports its JPEG defence, which imports torchvision, which imports torch's compiler: five
     # seconds in every process, for something unused here. An empty module holds the place.

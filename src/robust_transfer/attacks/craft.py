@@ -1,22 +1,23 @@
-"""Adversarial examples of a whole set, in the form in which they are stored.
-
-A new algorithm is a new branch of _perturbed, and its spec.
-"""
+"""Adversarial examples of a whole set, in the form in which they are stored."""
 
 import hashlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from robust_transfer.attacks.budget import BudgetError, check_budget, quantise, to_float
-from robust_transfer.attacks.feature import FeaturesOf, perturb_features
-from robust_transfer.attacks.perturb import Attack, perturb
-from robust_transfer.attacks.ready import attack_ready
+from robust_transfer.attacks.losses import log_odds
+from robust_transfer.attacks.ready import attack_ready, attacking
+from robust_transfer.specs.attacks import Attack
+
+if TYPE_CHECKING:
+    from robust_transfer.models.classifier import Classifier
 
 
 def craft(
-    model: nn.Module,
+    model: "Classifier",
     images: Tensor,
     labels: Tensor | None,
     attack: Attack,
@@ -39,7 +40,7 @@ def craft(
     """
     made = torch.empty(images.shape, dtype=torch.uint16)
     begin = 0 if done is None else len(done)
-    if begin:
+    if done is not None and begin:
         if begin > len(images) or (begin % batch_size and begin < len(images)):
             raise BudgetError(f"{begin} images were made before, which is no whole number of batches of {batch_size}")
         check_budget(done, images[:begin].cpu(), attack)
@@ -47,13 +48,13 @@ def craft(
     if begin == len(images):
         return made
     sample = to_float(images[:batch_size].to(device))
-    ready = attack_ready(FeaturesOf(model) if attack.algorithm == "feature" else model, sample=sample)
+    ready = attack_ready(attack.view(model), sample=sample)
     for first in range(begin, len(images), batch_size):
         batch = slice(first, first + batch_size)
         clean = images[batch].to(device)
         truth = None if labels is None else labels[batch].to(device)
         try:
-            adversarial = _perturbed(ready, to_float(clean), truth, attack, batch_seed(seed, first))
+            adversarial = attack.perturb(ready, to_float(clean), truth, seed=batch_seed(seed, first))
         except FloatingPointError as error:
             raise FloatingPointError(f"images {first} to {first + len(clean) - 1}: {error}") from None
         made[batch] = quantise(adversarial, clean, attack).cpu()
@@ -62,16 +63,25 @@ def craft(
     return made
 
 
+def zero_gradients(
+    model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, device: torch.device | str = "cpu"
+) -> float:
+    """Share of the images at which no pixel changes the log odds against the label: what follows gradients stands still
+    there, however little it would take to fool the model (gradient masking; Athalye et al. 2018).
+
+    images: N x C x H x W uint8; labels: N int64. The classifier, on `device`, is looked at in evaluation mode.
+    """
+    if not len(images):
+        return 0.0
+    zero = 0
+    with attacking(model), torch.enable_grad():
+        for part, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+            clean = to_float(part.to(device)).requires_grad_()
+            (gradient,) = torch.autograd.grad(log_odds(model(clean), truth.to(device)).sum(), clean)
+            zero += int((gradient == 0).flatten(1).all(1).sum())
+    return zero / len(images)
+
+
 def batch_seed(seed: int, first: int) -> int:
     """The seed of the batch that begins with image number `first`, in 0..2^63-1."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{first}".encode()).digest()[:8], "little") >> 1
-
-
-def _perturbed(ready: nn.Module, images: Tensor, labels: Tensor | None, attack: Attack, seed: int) -> Tensor:
-    if attack.algorithm == "feature":
-        return perturb_features(ready, images, attack, generator_seed=seed)
-    if attack.algorithm == "apgd":
-        from robust_transfer.attacks.apgd import perturb_apgd  # nothing else needs its library
-
-        return perturb_apgd(ready, images, labels, attack, generator_seed=seed)
-    return perturb(ready, images, labels, attack, generator_seed=seed)

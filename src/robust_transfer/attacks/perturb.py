@@ -1,147 +1,147 @@
-"""Adversarial images by gradient steps on the pixels: FGSM and PGD through advertorch."""
+"""Perturbing a batch of images: the call that every attack answers, and what attacks have in common."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robust_transfer.attacks.advertorch_compat import (
-    GradientAttack,
-    GradientSignAttack,
-    L2PGDAttack,
-    LinfPGDAttack,
-)
-from robust_transfer.attacks.budget import Threat
+from robust_transfer.attacks.losses import size
 from robust_transfer.attacks.ready import fast_convolutions, frozen
 from robust_transfer.attacks.worst import Worst, within
+from robust_transfer.specs.attacks import Attack
 
-LOSS_SCALE = 2.0**30
-"""Times cross entropy. A power of two changes no gradient's direction or rounding, but keeps the small
-gradients of images that the model is sure of from underflow and from advertorch's floor under l2 norms."""
-
-
-class Attack(Threat, Protocol):
-    """What an attack is; norm and eps as in Threat.
-
-    steps, step_size: how many steps, and how long in pixels; FGSM takes one of length eps.
-    random_start: begin at a random point of the ball.
-    restarts: runs of which the worst case is kept, image by image.
-    loss: of PGD, cross_entropy unless given: what is raised, that or the margin.
-    labels: whose label the loss is raised for, the true one or the model's own prediction on the clean image,
-        which guards training against label leaking (Kurakin et al. 2017).
-    """
-
-    @property
-    def algorithm(self) -> Literal["fgsm", "pgd"]: ...
-
-    @property
-    def steps(self) -> int: ...
-
-    @property
-    def step_size(self) -> float: ...
-
-    @property
-    def random_start(self) -> bool: ...
-
-    @property
-    def restarts(self) -> int: ...
-
-    @property
-    def labels(self) -> Literal["true", "predicted"]: ...
+Predict = Callable[[Tensor], Tensor]
+"""N x C x H x W pixels -> N x classes logits."""
 
 
 def perturb(
+    model: nn.Module, images: Tensor, labels: Tensor | None, attack: Attack, *, generator_seed: int | None = None
+) -> Tensor:
+    """Adversarial examples of images: N x C x H x W float32 pixels in [0, 1], and so is the result; see Attack.perturb.
+
+    labels: N int64. generator_seed: of the random starts; torch's global generators stay untouched. Without it they are
+    used.
+    """
+    return attack.perturb(model, images, labels, seed=generator_seed)
+
+
+def raise_loss(
+    attack: Attack,
+    run: Callable[[Predict, Tensor, Tensor], Tensor],
     model: nn.Module,
     images: Tensor,
     labels: Tensor | None,
-    attack: Attack,
-    *,
-    generator_seed: int | None = None,
+    seed: int | None,
+    restarts: int = 1,
 ) -> Tensor:
-    """Adversarial examples of images: N x C x H x W float32 pixels in [0, 1], and so is the result.
+    """What `run` makes of the images, or the worst case of some runs for each image; within eps exactly.
 
-    FGSM is Goodfellow et al. 2015, section 4 (l2: the gradient itself at length eps); PGD is Madry et al.
-    2018, section 2.1. The loss is cross entropy. The result is within eps of the images exactly, not just up
-    to rounding. The model is used in the mode it is in and left as it was, without weight gradients.
-
-    labels: N int64; None will do for an attack on predicted labels.
-    generator_seed: of the random starts; torch's global generators stay untouched. Without it they are used.
+    run: called under gradients with the model as a function, images, and labels, true or predicted as the attack says.
+    The model is used in the mode it is in and left as it was, without weight gradients.
 
     Raises:
         FloatingPointError: where the loss's gradient is not finite; its sign would leave the images as they are.
+        ValueError: where the attack needs labels, and there are none.
     """
     if attack.labels == "true" and labels is None:
         raise ValueError("this attack raises the loss of the true labels, so labels are needed")
-    # A random start depends on the memory layout.
-    images = images.detach().contiguous()
+    images = images.detach().contiguous()  # a random start depends on the memory layout
     if attack.eps == 0:
         return images.clone()
-    cuda = [images.device] if images.is_cuda else []
-    own_generator = nullcontext() if generator_seed is None else torch.random.fork_rng(devices=cuda)
-    with own_generator, frozen(model), torch.enable_grad(), fast_convolutions(images):
-        if generator_seed is not None:
-            torch.manual_seed(generator_seed)
+
+    def once(labels: Tensor) -> Tensor:
+        with finite_gradients(model) as predict:
+            found = run(predict, images, labels)
+        return within(found, images, attack)
+
+    with seeded(seed, images.device), frozen(model), torch.enable_grad(), fast_convolutions(images):
         if attack.labels == "predicted":
             with torch.no_grad():
                 labels = model(images).argmax(1)
-        return _worst(model, images, labels, attack)
+        assert labels is not None
+        found = once(labels)
+        if restarts == 1:
+            return found
+        worst = Worst(model, found, labels)
+        for _ in range(restarts - 1):
+            worst.keep_worse(once(labels), torch.arange(len(images), device=images.device))
+        return worst.images
 
 
-def _worst(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack) -> Tensor:
-    """Image by image the worst of all restarts."""
-    first = _run(model, images, labels, attack)
-    if attack.restarts == 1:
-        return first
-    worst = Worst(model, first, labels)
-    for _ in range(attack.restarts - 1):
-        worst.offer(_run(model, images, labels, attack), torch.arange(len(images), device=images.device))
-    return worst.images
+Run = Callable[[nn.Module, Tensor, Tensor], Iterable[Tensor]]
+"""Model, images and true labels -> one or more versions of all these images, or none."""
 
 
-def _run(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack) -> Tensor:
+def until_wrong(
+    attack: Attack,
+    runs: Iterable[Run],
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor | None,
+    seed: int | None,
+    also_wrong: bool = False,
+) -> Tensor:
+    """Each image's worst case of several runs, each run being for the images that are still predicted right.
+
+    An image stays clean where that is its worst case. The result is within eps of the images exactly. The model is used
+    in the mode it is in and left as it was, without weight gradients.
+
+    also_wrong: whether the first run is for images too that are wrong from the beginning.
+
+    Raises:
+        ValueError: where there are no labels.
+    """
+    if labels is None:
+        raise ValueError("this attack looks for images that are predicted wrong, so labels are needed")
+    images = images.detach().contiguous()
+    if attack.eps == 0:
+        return images.clone()
+    with seeded(seed, images.device), frozen(model), torch.enable_grad():
+        worst = Worst(model, images, labels)
+        places = (~worst.wrong | also_wrong).nonzero().flatten()
+        for run in runs:
+            if not len(places):
+                break
+            for found in run(model, images[places], labels[places]):
+                worst.keep_worse(within(found, images[places], attack), places)
+            places = (~worst.wrong).nonzero().flatten()
+        return worst.images
+
+
+@contextmanager
+def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Torch's generators begun from a seed, and put back at the end; without a seed they are used as they are."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def finite_gradients(model: Predict, even: bool = True) -> Iterator[Predict]:
+    """The model as a function, whose inputs' gradients are looked at, at the end, as each look would wait for a GPU.
+
+    even: whether each image's gradient is divided so that its largest entry is between 1/2 and 1. Its direction stays,
+        and no floor under its norm (1e-6 in advertorch, 1e-12 in pyautoattack) shortens steps where logits are small.
+
+    Raises:
+        FloatingPointError: where one was not finite.
+    """
     finite: list[Tensor] = []
 
-    def predict(x: Tensor) -> Tensor:
-        x.register_hook(lambda gradient: finite.append(gradient.isfinite().all()))
-        return model(x)
+    def noted(gradient: Tensor) -> Tensor | None:
+        finite.append(gradient.isfinite().all())
+        return gradient / size(gradient) if even else None
 
-    adversarial = _advertorch(attack, predict).perturb(images, labels)
+    def predict(images: Tensor) -> Tensor:
+        if images.requires_grad:
+            images.register_hook(noted)
+        return model(images)
+
+    yield predict
     for step, well in enumerate(finite):
         if not well:
             raise FloatingPointError(f"the loss's gradient is not finite in step {step + 1} of the attack")
-    return within(adversarial, images, attack)
-
-
-def _advertorch(attack: Attack, predict: Callable[[Tensor], Tensor]):
-    eps = float(attack.eps)
-    loss = _margin if getattr(attack, "loss", "cross_entropy") == "margin" else _loss
-    if attack.algorithm == "fgsm":
-        one_step = {"linf": GradientSignAttack, "l2": GradientAttack}[attack.norm]
-        return one_step(predict, loss_fn=_loss, eps=eps)
-    if attack.algorithm == "pgd":
-        many_steps = {"linf": LinfPGDAttack, "l2": L2PGDAttack}[attack.norm]
-        return many_steps(
-            predict,
-            loss_fn=loss,
-            eps=eps,
-            nb_iter=attack.steps,
-            eps_iter=float(attack.step_size),
-            rand_init=attack.random_start,
-        )
-    raise ValueError(f"no attack algorithm {attack.algorithm!r}")
-
-
-def _loss(logits: Tensor, labels: Tensor) -> Tensor:
-    # Summed, so that an image's gradient doesn't depend on the batch it is in.
-    return LOSS_SCALE * F.cross_entropy(logits, labels, reduction="sum")
-
-
-def _margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """How far the best other class is above the label's, summed (Carlini & Wagner 2017, f_6, as Madry et al. 2018 use
-    it in PGD).
-    """
-    own = F.one_hot(labels, logits.shape[1]).bool()
-    return LOSS_SCALE * (logits.masked_fill(own, -torch.inf).amax(1) - logits[own]).sum()

@@ -8,12 +8,15 @@ import contextlib
 import copy
 from collections import Counter
 from collections.abc import Iterator
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
+
+if TYPE_CHECKING:
+    from robust_transfer.models.classifier import Classifier
 
 
 class ReadyModel(nn.Module):
@@ -25,7 +28,7 @@ class ReadyModel(nn.Module):
     def __init__(self, model: nn.Module, sample: Tensor | None = None):
         super().__init__()
         plain = _plain_copy(model)
-        network, folded = plain, {}
+        network, folded = plain, dict[str, str]()
         # A forward pass that fx cannot trace may fail in any way at all. The unfolded copy is right, if slower.
         with contextlib.suppress(Exception):
             candidate = _fold(plain)
@@ -51,15 +54,30 @@ class ReadyModel(nn.Module):
             for conv_path, bn_path in self.folded.items():
                 conv, bn = model.get_submodule(conv_path), model.get_submodule(bn_path)
                 mine = self.network.get_submodule(conv_path)
-                statistics = bn.running_mean, bn.running_var, bn.eps
-                weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics, bn.weight, bn.bias)
-                mine.weight.copy_(weight)
-                mine.bias.copy_(bias)
+                assert isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d)
+                mean, variance = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
+                weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, mean, variance, bn.eps, bn.weight, bn.bias)
+                mine.get_parameter("weight").copy_(weight)
+                mine.get_parameter("bias").copy_(bias)
             for path, tensor in _tensors(self.network).items():
                 if path in self._copied:
                     module, _, name = path.rpartition(".")
                     tensor.copy_(getattr(model.get_submodule(module), name))
         return self
+
+
+class FeaturesOf(nn.Module):
+    """A classifier without its head: N x C x H x W pixels -> N x width penultimate features."""
+
+    network: "Classifier"
+
+    def __init__(self, network: "Classifier"):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pixels -> features."""
+        return self.network.features(images)
 
 
 def attack_ready(model: nn.Module, sample: Tensor | None = None) -> ReadyModel:
@@ -115,7 +133,7 @@ def fast_convolutions(images: Tensor) -> Iterator[None]:
     images, gain nothing and are left alone.
     """
     small = images.is_cuda or images.shape[-2] * images.shape[-1] < 256
-    convolutions = torch.backends.mkldnn.conv
+    convolutions = torch.backends.mkldnn.conv  # type: ignore[attr-defined]  # torch makes it as it is imported
     before = convolutions.fp32_precision
     try:
         if not small:
@@ -130,7 +148,9 @@ def _plain_copy(model: nn.Module) -> nn.Module:
     for module in list(plain.modules()):
         if parametrize.is_parametrized(module):
             # torch's remove_parametrizations would change the class, which the copy shares with the model.
-            values = {name: getattr(module, name) for name in module.parametrizations}
+            values = {
+                name: getattr(module, name) for name, _ in module.get_submodule("parametrizations").named_children()
+            }
             module.__class__ = parametrize.type_before_parametrizations(module)
             del module.parametrizations
             for name, value in values.items():
@@ -148,16 +168,17 @@ def _fold(model: nn.Module) -> tuple[nn.Module, dict[str, str]]:
         before = node.args[0] if node.op == "call_module" and node.args else None
         if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
             continue
-        conv, bn = modules[before.target], modules[node.target]
+        conv_path, bn_path = str(before.target), str(node.target)
+        conv, bn = modules[conv_path], modules[bn_path]
         # Subclasses and hooks may do more than a convolution and a batch norm do.
         plain = type(conv) is nn.Conv2d and type(bn) is nn.BatchNorm2d and not _hooked(conv) and not _hooked(bn)
         # A convolution called in two places would be folded twice; a batch norm without statistics uses the batch's.
         if not plain or calls[before.target] > 1 or bn.running_mean is None:
             continue
-        network.set_submodule(before.target, fuse_conv_bn_eval(conv, bn))
+        network.set_submodule(conv_path, fuse_conv_bn_eval(conv, bn))
         node.replace_all_uses_with(before)
         network.graph.erase_node(node)
-        folded[before.target] = node.target
+        folded[conv_path] = bn_path
     network.delete_all_unused_submodules()
     network.recompile()
     return network, folded

@@ -1,16 +1,16 @@
 """What attacks end with: images pulled back into their budget, and of several the worst case for each image."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robust_transfer.attacks.budget import Threat
+from robust_transfer.attacks.losses import log_odds
+from robust_transfer.specs.attacks import Attack
 
 
 class Worst:
     """Image by image the worst case so far: one that is predicted wrong, and among equals the one of highest loss.
 
-    images: N x C x H x W, those kept by now. wrong: N bool, whether they are predicted wrong. loss: N, cross entropy.
+    images: N x C x H x W, those kept by now. wrong: N bool, whether they are predicted wrong. loss: N, log odds.
     """
 
     def __init__(self, model: nn.Module, images: Tensor, labels: Tensor):
@@ -18,7 +18,7 @@ class Worst:
         self.images = images.clone()
         self.wrong, self.loss = self._outcome(images, labels)
 
-    def offer(self, others: Tensor, places: Tensor) -> None:
+    def keep_worse(self, others: Tensor, places: Tensor) -> None:
         """Keep those of M other images, for the images at M places (int64), that are worse."""
         wrong, loss = self._outcome(others, self.labels[places])
         was_wrong = self.wrong[places]
@@ -28,19 +28,19 @@ class Worst:
 
     @torch.no_grad()
     def _outcome(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.model(images).double()  # in single precision, losses of images it is sure of are all 0
-        return logits.argmax(1) != labels, F.cross_entropy(logits, labels, reduction="none")
+        logits = self.model(images).double()
+        return logits.argmax(1) != labels, log_odds(logits, labels)
 
 
-def within(adversarial: Tensor, images: Tensor, threat: Threat) -> Tensor:
+def within(adversarial: Tensor, images: Tensor, attack: Attack) -> Tensor:
     """Float32 images pulled back into the ball, exactly: in double precision, then rounded inwards."""
     centre = images.double()
     offset = adversarial.double() - centre
-    if threat.norm == "linf":
-        offset = offset.clamp(-threat.eps, threat.eps)
+    if attack.norm == "linf":
+        offset = offset.clamp(-attack.eps, attack.eps)
     else:
         length = torch.linalg.vector_norm(offset, dim=(1, 2, 3), keepdim=True)
-        offset = offset * (threat.eps / length.clamp(min=threat.eps))
+        offset = offset * (attack.eps / length.clamp(min=attack.eps))
     inside = (centre + offset).float()
     too_far = (inside.double() - centre).abs() > offset.abs()
     return torch.where(too_far, torch.nextafter(inside, images), inside)

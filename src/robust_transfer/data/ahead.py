@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 
@@ -13,7 +13,7 @@ def ahead(function: Callable[[Any], Any], items: Iterable[Any], threads: int, wi
     threads decode images side by side.
     """
     with ThreadPoolExecutor(threads) as pool:
-        waiting = deque()
+        waiting: deque[Future[Any]] = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))

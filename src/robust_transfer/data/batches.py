@@ -1,6 +1,7 @@
 """The batches of a training run, each a function of the seed and the iteration alone."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,11 +11,14 @@ from robust_transfer.data.encoded import EncodedPart
 from robust_transfer.data.tensors import Part
 from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import to_pixels
-from robust_transfer.plan.specs import Inputs, Schedule
-from robust_transfer.training.randomness import derived, order, reseed
+from robust_transfer.randomness import derived, order, reseed
+from robust_transfer.specs.schedules import Schedule
+
+if TYPE_CHECKING:
+    from robust_transfer.recipes import Inputs
 
 
-def taking_part(labels: Tensor, inputs: Inputs, seed: int) -> Tensor:
+def taking_part(labels: Tensor, inputs: "Inputs", seed: int) -> Tensor:
     """Places (int64, rising) of the training images that take part: of each class a random share, but at least one, or
     so many at most; all by default. Equal seeds choose the same images.
     """
@@ -24,7 +28,7 @@ def taking_part(labels: Tensor, inputs: Inputs, seed: int) -> Tensor:
     kept = []
     for label in labels.unique():
         places = (labels == label).nonzero().flatten().cpu()
-        count = inputs.per_class or max(1, round(inputs.share * len(places)))
+        count = inputs.of_class(len(places))
         kept.append(places[torch.randperm(len(places), generator=generator)[:count]])
     return torch.cat(kept).sort().values
 

@@ -58,7 +58,7 @@ class EncodedPart:
 
         wanted: of each image its place in the split and the seed of its draws; without end, if need be.
         """
-        return self._decoded(lambda each: self._crop(*each, flip), wanted, batch_size)
+        return self._decoded(lambda each: self._crop(each[0], each[1], flip), wanted, batch_size)
 
     def _decoded(self, decode: Callable[[Any], np.ndarray], wanted: Iterable[Any], batch_size: int) -> Iterator[Tensor]:
         images = ahead(decode, wanted, self.threads, WINDOW * batch_size)

@@ -3,6 +3,7 @@
 import io
 import math
 import struct
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -19,26 +20,99 @@ RATIO = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 
 
-def rgb(content: bytes) -> Image.Image:
-    """An image file's pixels as RGB.
+SIXTEEN_BIT = ("PNG", "PPM")
+"""Formats whose 32-bit pixels, as Pillow has them, are 16-bit ones of the file."""
+TURNED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes EXIF's orientations."""
+ORIENTATION = 0x0112
+"""EXIF's tag of it."""
+
+
+class NotTaken(ValueError):
+    """A whole image of a kind that is not taken; says which."""
+
+
+def decoded(content: bytes) -> tuple[Image.Image, list[str]]:
+    """An image file's pixels as RGB, upright, and what was done to get them.
 
     Raises:
         One of DAMAGES.
     """
-    with Image.open(io.BytesIO(content)) as image:
-        return image.convert("RGB")
+    with Image.open(io.BytesIO(content)) as file:
+        if (frames := getattr(file, "n_frames", 1)) > 1 and file.format != "MPO":  # a photograph and its preview
+            raise NotTaken(f"has {frames} pictures (animated?), and only single ones are taken")
+        image, done = _eight_bits(file)
+        if turn := TURNED.get(_orientation(file)):
+            image, done = image.transpose(turn), [*done, "are turned upright, as their EXIF says"]
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            if np.asarray(image.getchannel("A")).min() < 255:
+                image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+                done = [*done, "have transparent parts, which are shown on black"]
+        if image.mode == "CMYK":
+            done = [*done, "are CMYK, and shown as RGB"]
+        return image.convert("RGB"), done
+
+
+def _eight_bits(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    image.load()
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in SIXTEEN_BIT):
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)), ["are 16-bit, and scaled to 8 (257 to 1)"]
+    if image.mode in ("I", "F"):
+        raise NotTaken("has pixels of 32 bits, whose scale is not known; save it with 8 or 16")
+    return image, []
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # what Pillow raises on damaged EXIF depends on the byte; the pixels are whole
+        return 1
+
+
+def rgb(content: bytes) -> Image.Image:
+    """An image file's pixels as RGB, upright; see decoded."""
+    return decoded(content)[0]
 
 
 def whole(content: bytes, name: object, remedy: str) -> Image.Image:
-    """The same for a file that may be damaged.
+    """The same for a file that may be damaged; see told."""
+    return told(content, name, remedy)[0]
+
+
+def told(content: bytes, name: object, remedy: str) -> tuple[Image.Image, list[str]]:
+    """The same as decoded, for a file that may be damaged.
 
     Raises:
         UserError: that names the file and the remedy.
     """
     try:
-        return rgb(content)
+        return decoded(content)
+    except NotTaken as error:
+        raise UserError(f"{name} {error}; {remedy}") from None
     except DAMAGES:
         raise UserError(f"{name} is no whole image; {remedy}") from None
+
+
+def content_of(file: Path, remedy: str) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        UserError: where it cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}); give yourself the right to, or {remedy}") from None
 
 
 def centre(image: Image.Image, resize: int, size: int) -> np.ndarray:

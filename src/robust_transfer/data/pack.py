@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from robust_transfer.data.ahead import ahead
-from robust_transfer.data.images import centre, whole
-from robust_transfer.data.sources import Splits
+from robust_transfer.data.images import centre, content_of, whole
+from robust_transfer.data.source import Splits
 from robust_transfer.errors import UserError
 
 REMEDY = "unpack it again"
@@ -32,8 +32,9 @@ DIGEST = 32
 
 def pack(
     path: Path, splits: Splits, classes: list[str], size: int, resize: int, threads: int, below: Path | None = None
-) -> None:
-    """Write splits of image paths (N paths, N labels).
+) -> int:
+    """Write splits of image paths (N paths, N labels); returns how many test images are, to the last byte of their
+    files, training or validation images as well.
 
     below: the folder that the paths of training files are relative to, where these stay in place.
     Every image is decoded once, also those of the training part: a damaged one should not show hours later.
@@ -46,7 +47,7 @@ def pack(
     lengths = [len(name) for name in paths] if below else [file.stat().st_size for file in train]
     offsets = np.cumsum([0, *lengths])
     numbers = {"train_offsets": offsets} | {f"{name}_labels": labels for name, (_, labels) in splits.items()}
-    shapes = {f"{name}_images": (len(splits[name][0]), 3, size, size) for name in MEASURED}
+    shapes: dict[str, tuple[int, ...]] = {f"{name}_images": (len(splits[name][0]), 3, size, size) for name in MEASURED}
     shapes["train_paths" if below else "train_files"] = (int(offsets[-1]),)
     if below:
         shapes["train_digests"] = (len(train), DIGEST)
@@ -55,49 +56,67 @@ def pack(
         out.write(_header({name: (len(values),) for name, values in numbers.items()}, shapes, about))
         for values in numbers.values():
             out.write(values.astype("<i8").tobytes())
+        digests: dict[str, list[bytes]] = {name: [] for name in MEASURED}
         for name in MEASURED:
-            for pixels in _each(partial(_middle, resize=resize, size=size), splits[name][0], threads):
-                out.write(pixels)
+            make = partial(_middle, resize=resize, size=size, seen=digests[name].append)
+            out.writelines(_each(make, splits[name][0], threads))
+        tested, shared = set(digests["test"]), set(digests["test"]).intersection(digests["validation"])
+
+        def seen(digest: bytes) -> None:
+            if digest in tested:
+                shared.add(digest)
+
         if below:
-            out.writelines([*paths, *_each(_digest, train, threads)])
-            return
-        for content, length in zip(_each(_file, train, threads), lengths, strict=True):
-            if len(content) != length:
-                raise UserError("the data set's files change while they are read; start again when they no longer do")
-            out.write(content)
+            out.writelines([*paths, *_each(partial(_digest, seen=seen), train, threads)])
+        else:
+            for content, length in zip(_each(partial(_file, seen=seen), train, threads), lengths, strict=True):
+                if len(content) != length:
+                    raise UserError(
+                        "the data set's files change while they are read; start again when they no longer do"
+                    )
+                out.write(content)
+    return sum(digest in shared for digest in digests["test"])
 
 
 def _each(function: Callable[[Path], bytes], files: np.ndarray, threads: int) -> Iterator[bytes]:
     return ahead(function, files, threads, WINDOW * threads)
 
 
-def _middle(file: Path, resize: int, size: int) -> bytes:
-    pixels = centre(whole(_content(file), file, REMEDY), resize, size)
+Seen = Callable[[bytes], None]
+"""Is told the digest of every file."""
+
+
+def _middle(file: Path, resize: int, size: int, seen: Seen) -> bytes:
+    pixels = centre(whole(_read(file, seen), file, REMEDY), resize, size)
     return pixels.transpose(2, 0, 1).tobytes()
 
 
-def _file(file: Path) -> bytes:
-    content = _content(file)
+def _file(file: Path, seen: Seen) -> bytes:
+    content = _read(file, seen)
     whole(content, file, REMEDY)
     return content
 
 
-def _digest(file: Path) -> bytes:
-    return hashlib.sha256(_file(file)).digest()
+def _digest(file: Path, seen: Seen) -> bytes:
+    return hashlib.sha256(_file(file, seen)).digest()
+
+
+def _read(file: Path, seen: Seen) -> bytes:
+    content = _content(file)
+    seen(hashlib.sha256(content).digest())
+    return content
 
 
 def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}); give yourself the right to, or {REMEDY}") from None
+    return content_of(file, REMEDY)
 
 
 def _header(int64: dict[str, tuple[int, ...]], uint8: dict[str, tuple[int, ...]], about: dict[str, str]) -> bytes:
     """The header of the format, from the tensors' shapes in the order in which they follow; int64 first, so that every
     tensor lies at a multiple of its items' size.
     """
-    header, end = {"__metadata__": about}, 0
+    header: dict[str, object] = {"__metadata__": about}
+    end = 0
     for kind, width, tensors in (("I64", 8, int64), ("U8", 1, uint8)):
         for name, shape in tensors.items():
             begin, end = end, end + width * int(np.prod(shape))

@@ -1,75 +1,128 @@
 """Splitting a set: classes chosen and renumbered, shares held out class by class."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
-from robust_transfer.data.sources import Split, Splits
+from robust_transfer.data.examine import covered
+from robust_transfer.data.source import Split, Splits
 from robust_transfer.errors import UserError
-from robust_transfer.plan.specs import Dataset
+from robust_transfer.specs.datasets import Dataset, Facts
+
+DRAWS = ("test", "validation")
+"""What is drawn at random; the place of a name is part of its draws' seeds."""
 
 
 def split(spec: Dataset, splits: Splits) -> Splits:
     """train, validation and test of a data set: uint8 images (N x H x W x C) or N paths of images, and labels 0..n-1.
 
-    The draws come from numpy's RandomState, whose stream is frozen across versions.
+    What is held out of a class depends on its number and its images in the undivided set, on the shares and on the
+    seed, and on nothing else. So sets that are cut from the same one share no image between the tests of one and the
+    training of another.
 
     Raises:
         UserError: where a class has too few images for its share.
     """
-    count = 1 + max(int(labels.max(initial=-1)) for _, labels in splits.values())
-    kept = chosen_classes(spec, count) if spec.classes or spec.half else None
-    chosen = {name: _choose(part, kept) for name, part in splits.items()}
-    if "test" not in chosen:
-        chosen["train"], chosen["test"] = _hold_out(chosen["train"], spec.test, spec.seed, "test")
-    train, validation = _hold_out(chosen["train"], spec.validation, spec.seed + 1, "validation")
-    parts = {"train": train, "validation": validation, "test": chosen["test"]}
-    return {name: _first(part, spec.limit) for name, part in parts.items()}
+    numbers = sorted({label for _, labels in splits.values() for label in np.unique(labels).tolist()})
+    kept = chosen_classes(spec, numbers)
+    parts = {name: _of_classes(part, kept) for name, part in splits.items()}
+    if "test" not in parts:
+        parts["train"], parts["test"] = _hold_out(parts["train"], spec.test_share, spec.seed, "test")
+    parts["train"], parts["validation"] = _hold_out(parts["train"], spec.validation, spec.seed, "validation")
+    return {name: _first(_renumbered(parts[name], kept), spec.limit) for name in ("train", "validation", "test")}
 
 
-def chosen_classes(spec: Dataset, count: int) -> list[int]:
-    """The classes kept of a set that has `count` of them, in their new order.
+def chosen_classes(spec: Dataset, numbers: Sequence[int]) -> list[int]:
+    """The classes kept of a set that has those of these numbers, in their new order.
 
     Raises:
-        UserError: where they are too few to be halved.
+        UserError: where they are too few to be halved, or not there.
     """
+    if missing := sorted(set(spec.classes or ()) - set(numbers)):
+        raise UserError(f"classes {missing} are not in the data set, which has {min(numbers)} to {max(numbers)}")
     if spec.classes or not spec.half:
-        return spec.classes or list(range(count))
-    if count < 4:
-        raise UserError(f"half: {spec.half} is wanted of {count} classes, but each half must have two; take half away")
-    drawn = np.random.RandomState(spec.halves_seed).permutation(count)
-    first = (count + 1) // 2
-    return sorted((drawn[:first] if spec.half == "first" else drawn[first:]).tolist())
+        return spec.classes or list(numbers)
+    if len(numbers) < 4:
+        raise UserError(
+            f"half: {spec.half} is wanted of {len(numbers)} classes, but each half must have two; take half away"
+        )
+    drawn = np.random.RandomState(spec.halves_seed).permutation(len(numbers))
+    first = (len(numbers) + 1) // 2
+    return [numbers[place] for place in sorted((drawn[:first] if spec.half == "first" else drawn[first:]).tolist())]
 
 
-def _choose(part: Split, classes: list[int] | None) -> Split:
+def foreseen(spec: Dataset, facts: Facts) -> Facts:
+    """What is known of a set after its splitting, from what is known of the undivided one.
+
+    Raises:
+        UserError: as `split` and the stage do.
+    """
+    channels = spec.channels or facts.channels
+    if facts.classes is None:
+        return replace(facts, channels=channels, classes=len(spec.classes) if spec.classes else None)
+    numbers = sorted({n for each in facts.images.values() for n in each}) or range(facts.classes)
+    kept = chosen_classes(spec, numbers)
+    images = {
+        split: {new: of.get(old, 0) for new, old in enumerate(kept) if old in of} for split, of in facts.images.items()
+    }
+    if images:
+        shares = ([] if "test" in images else [("test", spec.test_share)]) + [("validation", spec.validation)]
+        for split, share in shares:
+            images[split] = {label: held(share, n, split, kept[label]) for label, n in images["train"].items()}
+            images["train"] = {label: n - images[split][label] for label, n in images["train"].items()}
+        images = {split: {label: min(n, spec.limit or n) for label, n in of.items()} for split, of in images.items()}
+        covered(images, kept, spec.base)
+    return replace(facts, channels=channels, classes=len(kept), images=images)
+
+
+def held(share: float, count: int, split: str, label: int) -> int:
+    """How many of a class's images are held out for a split.
+
+    Raises:
+        UserError: where they are none, or all.
+    """
+    number = round(share * count)
+    if share and not 0 < number < count:
+        raise UserError(f"class {label} has {count} images, too few for a {split} split of {share:.0%}")
+    return number
+
+
+def _of_classes(part: Split, classes: list[int]) -> Split:
     images, labels = part
-    if classes is None:
-        return part
-    there = set(np.unique(labels).tolist())
-    if missing := [c for c in classes if c not in there]:
-        raise UserError(f"classes {missing} are not in the data set, which has {min(there)} to {max(there)}")
-    kept = np.flatnonzero(np.isin(labels, classes))
-    renumbered = np.full(max(there) + 1, -1)
-    renumbered[classes] = np.arange(len(classes))
-    return images[kept], renumbered[labels[kept]]
+    kept = np.isin(labels, classes)
+    return images[kept], labels[kept]
+
+
+def _renumbered(part: Split, classes: list[int]) -> Split:
+    images, labels = part
+    new = np.zeros(max(classes) + 1, np.int64)
+    new[classes] = np.arange(len(classes))
+    return images, new[labels]
 
 
 def _hold_out(part: Split, share: float, seed: int, name: str) -> tuple[Split, Split]:
-    """(kept, held out): of each class the same share, drawn at random, both in the original order."""
+    """(kept, held out): of each class the same share, drawn at random, both in the original order.
+
+    Each class has a draw of its own, from numpy's RandomState, whose stream is frozen across versions.
+    """
     images, labels = part
-    random = np.random.RandomState(seed)
-    held = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
+    out = np.zeros(len(labels), bool)
+    for label in np.unique(labels).tolist():
         of_class = np.flatnonzero(labels == label)
-        count = round(share * len(of_class))
-        if share and not 0 < count < len(of_class):
-            raise UserError(f"class {label} has {len(of_class)} images, too few for a {name} split of {share:.0%}")
-        held[random.permutation(of_class)[:count]] = True
-    return (images[~held], labels[~held]), (images[held], labels[held])
+        random = np.random.RandomState([seed, DRAWS.index(name), label])
+        out[random.permutation(of_class)[: held(share, len(of_class), name, label)]] = True
+    return (images[~out], labels[~out]), (images[out], labels[out])
 
 
 def _first(part: Split, limit: int | None) -> Split:
     images, labels = part
-    if limit is None:
+    if limit is None or not len(labels):
         return part
     kept = np.sort(np.concatenate([np.flatnonzero(labels == label)[:limit] for label in np.unique(labels)]))
     return images[kept], labels[kept]
+
+
+def evenly(n: int, count: int) -> np.ndarray:
+    """`count` places spread evenly over 0..n-1, all of them where there are no more."""
+    return np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int))

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from robust_transfer.data.encoded import EncodedPart, ListedPart
 from robust_transfer.data.enlarge import Enlarged
-from robust_transfer.data.sources import Splits
+from robust_transfer.data.source import Splits
+from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import to_pixels
 
 SPLITS = ("train", "validation", "test")
@@ -82,6 +83,17 @@ class Data:
         """A split by its name."""
         return getattr(self, name)
 
+    def in_memory(self, name: str) -> Part:
+        """A split by its name, all of whose images can be had at once.
+
+        Raises:
+            UserError: for the training split of large photographs.
+        """
+        part = self.split(name)
+        if isinstance(part, EncodedPart):
+            raise UserError(f"the {name} images are large photographs, too many to be had at once; take another split")
+        return part
+
 
 def save(path: Path, splits: Splits, classes: Sequence[str], shown_at: Sequence[int] = ()) -> None:
     """Write splits of N x H x W x C uint8 images as safetensors, N x C x H x W; the header has the `classes`' names.
@@ -117,4 +129,6 @@ def load(path: Path, device: torch.device | str = "cpu", data_root: Path = Path(
             paths, digests = (file.get_tensor(f"{split}_{what}") for what in ("paths", "digests"))
             return ListedPart(paths, offsets, *rest, digests=digests, below=data_root)
 
-        return Data(*map(part, SPLITS))
+        train, validation, test = map(part, SPLITS)
+        assert isinstance(validation, Part) and isinstance(test, Part)
+        return Data(train, validation, test)

@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from robust_transfer.attacks.budget import to_float
 from robust_transfer.data import tensors
+from robust_transfer.data.splits import evenly
 
 
 def read(wanted: dict[str, dict[str, Any]], artifact_of: Callable[[str], Path]) -> dict[str, np.ndarray]:
@@ -33,11 +34,6 @@ def read(wanted: dict[str, dict[str, Any]], artifact_of: Callable[[str], Path]) 
     return found
 
 
-def evenly(n: int, count: int) -> np.ndarray:
-    """`count` places spread evenly over 0..n-1, all of them where there are no more."""
-    return np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int))
-
-
 def _about(path: Path) -> dict[str, str]:
     with safe_open(path, "pt") as file:
         return file.metadata()
@@ -45,7 +41,7 @@ def _about(path: Path) -> dict[str, str]:
 
 def _shown(path: Path, about: dict[str, Any]) -> np.ndarray:
     """A split's images as the models see them, those that are wanted."""
-    images = tensors.load(path).split(about["split"]).images
+    images = tensors.load(path).in_memory(about["split"]).images
     return to_float(images[evenly(len(images), about.get("count", len(images)))]).numpy()
 
 

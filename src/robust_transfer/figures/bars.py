@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from robust_transfer.figures.cells import cells
+from robust_transfer.figures.cells import cells, is_starred, starred
 from robust_transfer.figures.style import GREY, MANY, canvas, colours, in_style, legend, name_ticks
 
 WIDEST = 11.0
@@ -23,7 +23,9 @@ def bars(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndarra
         metrics: [{metric, label (with its unit), limits: [low, high] of the axis, [0, 100] unless given}];
         x: what the groups are, nothing unless given.
     A value that is NaN is no bar but the letters n/a: a bar of height 0 would claim that something was measured.
+    Methods that are not the paper's are hatched; they and such data sets have a star.
     """
+    frame = starred(frame, "row", "column")
     metrics = spec["metrics"]
     found = cells(frame, [about["metric"] for about in metrics])
     values = found[metrics[0]["metric"]].value
@@ -40,7 +42,8 @@ def bars(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndarra
         for place, method in enumerate(methods):
             height, reach = found[about["metric"]].line(method)
             x = np.arange(len(groups)) + (place - (len(methods) - 1) / 2) * bar
-            hatch = "/////" if place >= len(MANY) else None  # the colours begin again
+            # Beyond the last of the colours they begin again.
+            hatch = "....." if is_starred(method) else "/////" if place >= len(MANY) else None
             handles[method] = axis.bar(
                 x, height, 0.92 * bar, color=colour[method], hatch=hatch, edgecolor="white", lw=0
             )

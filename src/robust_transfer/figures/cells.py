@@ -5,6 +5,19 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from robust_transfer.tables.layout import ours
+
+
+def starred(frame: pd.DataFrame, *axes: str) -> pd.DataFrame:
+    """The frame with a star behind the names of rows or columns (axes) that are not the paper's."""
+    names = {axis: {name: f"{name} *" for name in ours(frame, axis)} for axis in axes}
+    return frame.assign(**{axis: frame[axis].replace(names[axis]) for axis in axes})
+
+
+def is_starred(name: str) -> bool:
+    """Whether a row or column is not the paper's; see starred."""
+    return name.endswith(" *")
+
 
 class Cells(NamedTuple):
     """Values of one metric and the ends of their 95 % intervals, each rows × columns; NaN where there is none."""
@@ -15,7 +28,7 @@ class Cells(NamedTuple):
 
     def line(self, row: str, columns: list[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The values of a row, and how far their intervals reach (2 × columns: down, up), as error bars take them."""
-        value, low, high = (part.loc[row, part.columns if columns is None else columns].to_numpy() for part in self)
+        value, low, high = ((part if columns is None else part[columns]).loc[row].to_numpy() for part in self)
         return value, np.maximum([value - low, high - value], 0)
 
 
@@ -32,10 +45,9 @@ def cells(frame: pd.DataFrame, metrics: list[str]) -> dict[str, Cells]:
     rows, columns = frame.row.unique(), frame.column.unique()
     found = {}
     for metric in metrics:
-        wide = frame[frame.metric == metric].pivot(index="row", columns="column")
-        value, low, high = (
-            wide[part].reindex(index=rows, columns=columns).astype(float) for part in ("value", "ci_low", "ci_high")
-        )
+        long = frame[frame.metric == metric]
+        wide = (long.pivot(index="row", columns="column", values=part) for part in ("value", "ci_low", "ci_high"))
+        value, low, high = (part.reindex(index=rows, columns=columns).astype(float) for part in wide)
         known = value.notna()  # where nothing could be measured, the interval is all or nothing: not to be drawn
         found[metric] = Cells(value, low.where(known), high.where(known))
     return found

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from robust_transfer.figures.cells import cells, numbers
+from robust_transfer.figures.cells import cells, is_starred, numbers, starred
 from robust_transfer.figures.style import canvas, colours, in_style, legend, markers, shown
 
 
@@ -24,7 +24,9 @@ def curves(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndar
     spec: title, measured, metrics: [{metric, label, limits of the y axis (automatic unless given)}], x: its label,
         values: {column: number}, scale: "linear" unless given, or "log", reference: {column, label},
         panels: "metric" unless given, or "row"; with "row" also y: {label, limits}, since its panels share that axis.
+    Rows that are not the paper's have a star and open markers.
     """
+    frame = starred(frame, "row")
     metrics = {about["metric"]: about for about in spec["metrics"]}
     found = cells(frame, list(metrics))
     table = found[next(iter(metrics))].value
@@ -46,7 +48,8 @@ def curves(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndar
             x, shade = list(own.values()), colour[line]
             low, high = (part.loc[row, list(own)] for part in found[metric][1:])
             axis.fill_between(x, low, high, color=shade, alpha=0.2, lw=0)
-            axis.plot(x, found[metric].value.loc[row, list(own)], color=shade, marker=marker[line])
+            face = "white" if is_starred(row) else shade
+            axis.plot(x, found[metric].value.loc[row, list(own)], color=shade, marker=marker[line], mfc=face)
             if reference:
                 axis.axhline(found[metric].value.loc[row, reference["column"]], color=shade, linestyle="--", lw=1)
         about = spec["y"] if by_row else metrics[title]
@@ -57,7 +60,8 @@ def curves(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndar
     for axis in panels.flat[len(titles) :]:
         axis.remove()
     names = {line: metrics[line]["label"] if by_row else line for line in lines}
-    entries = {names[line]: Line2D([], [], color=colour[line], marker=marker[line]) for line in lines}
+    faces = {line: "white" if is_starred(line) else colour[line] for line in lines}
+    entries = {names[line]: Line2D([], [], color=colour[line], marker=marker[line], mfc=faces[line]) for line in lines}
     if reference:
         entries[reference["label"]] = Line2D([], [], color="0.3", linestyle="--", lw=1)
     legend(panels, entries)

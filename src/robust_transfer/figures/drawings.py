@@ -8,7 +8,7 @@ from robust_transfer.figures.bars import bars
 from robust_transfer.figures.curves import curves
 from robust_transfer.figures.examples import examples
 from robust_transfer.figures.gradients import gradients
-from robust_transfer.figures.heatmap import normalised_heatmap
+from robust_transfer.figures.heatmap import heatmap, normalised_heatmap
 from robust_transfer.figures.histogram import histogram
 from robust_transfer.figures.regression import regression
 from robust_transfer.figures.scatter import scatter
@@ -19,6 +19,7 @@ DRAWINGS: dict[str, Callable[..., Figure]] = {
     "curves": curves,
     "examples": examples,
     "gradients": gradients,
+    "heatmap": heatmap,
     "histogram": histogram,
     "normalised_heatmap": normalised_heatmap,
     "regression": regression,

@@ -29,7 +29,9 @@ def place_labels(axis: Axes, labels: list[Label], lines: list[np.ndarray], size:
     """
     if not labels:
         return
-    unit = axis.get_figure(root=True).dpi / 72  # pixels a point
+    figure = axis.get_figure(root=True)
+    assert figure  # the axis stands in one
+    unit = figure.dpi / 72  # pixels a point
     points = axis.transData.transform([label[:2] for label in labels])
     marks = _boxes(points, unit * np.array([[label.radius] for label in labels]))
     taken = [marks, *(_boxes(_along(axis.transData.transform(line), 2 * unit), unit) for line in lines)]

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import linregress
 
+from robust_transfer.figures.cells import is_starred, starred
 from robust_transfer.figures.labels import Label, error_bars, place_labels
 from robust_transfer.figures.style import FEW, canvas, in_style, shown
 
@@ -17,13 +18,14 @@ def regression(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.
     """A panel a start; a point a row (task): what pre-training adds to one metric against what it adds to another.
 
     Vaishnavi figures 2 and 3. Improvements are relative to random initialisation, in per cent. R² stands over the
-    panel. Error bars where the cells have intervals, see `improvement`.
+    panel. Error bars where the cells have intervals, see `improvement`. Rows that are not the paper's have a star and
+    open markers, and do not count in the fit.
 
     frame: one cell a row and column, with the columns of tables 2 and 3, measured or printed.
     spec: title, measured, panels: [{title, x: [column before, column after], y: the same, x_label, y_label}].
     """
     columns = {column for about in spec["panels"] for column in (*about["x"], *about["y"])}
-    frame = frame[frame.column.isin(columns)]
+    frame = starred(frame[frame.column.isin(columns)], "row")
     wide = frame.pivot(index="row", columns="column").reindex(frame.row.unique())
     across = min(len(spec["panels"]), 2)
     figure, panels = canvas(spec, -(-len(spec["panels"]) // across), across, 3.5, 3.1)
@@ -42,11 +44,12 @@ def improvement(wide: pd.DataFrame, before: str, after: str) -> tuple[np.ndarray
     The reach takes the two values as independent and small errors as linear; NaN where a cell has no interval. Both
     models see the same test images, so that it is rather too wide.
     """
-    values = wide["value"].astype(float)
-    half = (wide["ci_high"].astype(float) - wide["ci_low"].astype(float)) / 2
-    ratio = values[after] / values[before]
-    relative = np.hypot(half[after] / values[after], half[before] / values[before])
-    return (100 * (ratio - 1)).to_numpy(), (100 * ratio * relative).to_numpy()
+    numbers = wide[["value", "ci_low", "ci_high"]].astype(float)
+    of = {name: numbers.xs(name, axis=1, level=1) for name in (before, after)}
+    half = {name: (each.ci_high - each.ci_low) / 2 for name, each in of.items()}
+    ratio = of[after].value / of[before].value
+    relative = np.hypot(half[after] / of[after].value, half[before] / of[before].value)
+    return np.asarray(100 * (ratio - 1)), np.asarray(100 * ratio * relative)
 
 
 def r_squared(x: np.ndarray, y: np.ndarray) -> float:
@@ -60,8 +63,9 @@ def r_squared(x: np.ndarray, y: np.ndarray) -> float:
 def _panel(axis: Axes, wide: pd.DataFrame, about: dict[str, Any]) -> tuple[list[Label], list[np.ndarray]]:
     """Draw a panel; the names of its points, and the lines that these names are to keep clear of."""
     (x, spread), (y, reach) = (improvement(wide, *about[side]) for side in "xy")
-    known = np.isfinite(x) & np.isfinite(y)
-    fit = r_squared(x, y)
+    there = np.isfinite(x) & np.isfinite(y)
+    known = there & np.array([not is_starred(row) for row in wide.index])
+    fit = r_squared(x[known], y[known])
     line = np.full((2, 2), np.nan)
     if np.isfinite(fit):
         slope, intercept, *_ = linregress(x[known], y[known])
@@ -71,10 +75,12 @@ def _panel(axis: Axes, wide: pd.DataFrame, about: dict[str, Any]) -> tuple[list[
     axis.axvline(0, color="0.8", lw=0.6, zorder=0)
     axis.errorbar(x, y, reach, spread, fmt="none", ecolor="0.8", elinewidth=0.7, zorder=1)
     axis.plot(*line.T, color=FEW[1], zorder=2)
-    axis.plot(x, y, "o", color=FEW[0], mec="white", mew=0.5, zorder=3)
+    axis.plot(x[known], y[known], "o", color=FEW[0], mec="white", mew=0.5, zorder=3)
+    if (own := there & ~known).any():
+        axis.plot(x[own], y[own], "o", mfc="white", mec=FEW[0], zorder=3)
     axis.margins(0.14, 0.1)
     axis.set(xlabel=about["x_label"], ylabel=about["y_label"])
     title = "$R^2$ not defined" if np.isnan(fit) else f"$R^2$ = {fit:.2f}"
     axis.set_title(f"{shown(about['title'])}: {title}, n = {known.sum()}".lstrip(": "))
-    names = [Label(*point) for point in zip(x[known], y[known], wide.index[known], strict=True)]
+    names = [Label(*point) for point in zip(x[there], y[there], wide.index[there], strict=True)]
     return names, [line, error_bars(x, y, spread, reach)]

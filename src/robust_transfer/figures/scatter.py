@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.stats import pearsonr, spearmanr
 
-from robust_transfer.figures.cells import Cells, cells
+from robust_transfer.figures.cells import Cells, cells, is_starred, starred
 from robust_transfer.figures.style import canvas, colours, in_style, legend, markers
 
 
@@ -23,7 +23,9 @@ def scatter(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.nda
 
     spec: title, measured, y: {metric, label}, x: [{metric, label}], rows and columns: what these are,
         Method and Data set unless given.
+    Rows and columns that are not the paper's have a star and open markers, and do not count in the correlations.
     """
+    frame = starred(frame, "row", "column")
     found = cells(frame, [about["metric"] for about in (spec["y"], *spec["x"])])
     y = found[spec["y"]["metric"]]
     colour, marker = colours(y.value.index), markers(y.value.columns)
@@ -35,17 +37,21 @@ def scatter(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.nda
             place, spread = x.line(row)
             axis.errorbar(place, height, reach, spread, fmt="none", ecolor="0.75", elinewidth=0.7, zorder=1)
             for column, *point in zip(y.value.columns, place, height, strict=True):
-                axis.plot(*point, marker[column], color=colour[row], mec="0.2", mew=0.4, ms=5.5)
+                look = _look(colour[row], is_starred(row) or is_starred(column))
+                axis.plot(*point, marker[column], ms=5.5, **look)
         logarithmic = _scale(axis, x)
-        axis.set_title(correlations(x.value.to_numpy(), y.value.to_numpy(), logarithmic), fontsize=7)
+        paper = [np.array([not is_starred(name) for name in names]) for names in (y.value.index, y.value.columns)]
+        shown_x, shown_y = (found.value.to_numpy()[np.ix_(*paper)] for found in (x, y))
+        axis.set_title(correlations(shown_x, shown_y, logarithmic), fontsize=7)
         axis.set(xlabel=about["label"])
         axis.grid()
     panels[0, 0].set_ylabel(spec["y"]["label"])
     headings = [spec.get("rows", "Method"), spec.get("columns", "Data set")]
-    entries = {headings[0]: _sign(""), **{row: _sign("o", colour[row]) for row in colour}}
+    entries = {headings[0]: _sign("")}
+    entries |= {row: _sign("o", colour[row], is_starred(row)) for row in colour}
     entries |= {headings[1]: _sign(""), **{column: _sign(marker[column], "none") for column in marker}}
     for text in legend(panels, entries, beside=True).get_texts():
-        text.set_weight("bold" if text.get_text() in headings else "normal")
+        text.set_fontweight("bold" if text.get_text() in headings else "normal")
     return figure
 
 
@@ -73,5 +79,11 @@ def _scale(axis: Axes, x: Cells) -> bool:
     return True
 
 
-def _sign(marker: str, colour: str = "none") -> Line2D:
-    return Line2D([], [], linestyle="", marker=marker, mfc=colour, mec="0.2", mew=0.4, ms=5)
+def _look(colour: str, starred: bool = False) -> dict[str, Any]:
+    """How a marker is filled and edged."""
+    look = {"color": colour, "mec": "0.2", "mew": 0.4}
+    return look | {"mfc": "white", "mec": colour, "mew": 1.0} if starred else look
+
+
+def _sign(marker: str, colour: str = "none", starred: bool = False) -> Line2D:
+    return Line2D([], [], linestyle="", marker=marker, ms=5, **_look(colour, starred))

@@ -2,18 +2,21 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.legend import Legend
 
-STYLE = {
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
+STYLE: dict["RcKeyType", Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
     "font.size": 8,
     "figure.titlesize": 10,
@@ -73,10 +76,12 @@ def canvas(
     figure.suptitle("\n".join(title))
     figure.supxlabel("\n".join(measured), fontsize=6, color=GREY)
     # The panels have a figure of their own within: a legend over them then comes to stand under the title, not on it.
-    return figure, figure.subfigures().subplots(rows, columns, squeeze=False, **subplots)
+    inner = figure.subfigures()
+    assert isinstance(inner, SubFigure)  # there is one
+    return figure, inner.subplots(rows, columns, squeeze=False, **subplots)
 
 
-def legend(panels: np.ndarray, entries: dict[str, Artist], beside: bool = False) -> Legend:
+def legend(panels: np.ndarray, entries: Mapping[str, Artist], beside: bool = False) -> Legend:
     """One legend for all panels, over them or to their right; the figure grows by what it needs."""
     figure = panels.flat[0].figure
     root = panels.flat[0].get_figure(root=True)

@@ -1,24 +1,24 @@
 """The shape that every network here has, and the parts that transfer learning freezes, trains or starts anew."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robust_transfer.errors import UserError
 from robust_transfer.models.heads import HeadWeights, new_head
-from robust_transfer.plan.specs import Trainable
-
-LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
-"""The layers that have weights, in every network here."""
+from robust_transfer.specs.parts import Trainable
 
 
 @dataclass(frozen=True)
 class Observed:
     """What one forward pass showed.
 
-    stages: each stage's output, N x C x H x W, before its own dropout.
+    stages: each stage's output before its own dropout, N x C x H x W, or N x tokens x C from a transformer.
     features: N x width. logits: N x classes.
     unit_input: what went into the unit that was asked for.
     """
@@ -33,7 +33,8 @@ class Classifier(nn.Module):
     """Images in [0, 1] -> normalise -> stem -> stages of blocks -> tail -> features -> head -> logits.
 
     normalise: a module without weights.
-    stages: nn.ModuleList of nn.Sequential of blocks; a block is the smallest part that trains or freezes as one.
+    stages: nn.ModuleList of nn.Sequential of blocks; a block is the smallest part that trains or freezes as one. A
+        family that runs its network in another way overrides `features`, and its stages only name parts.
     tail: what stands between the last block and the pooled features (nothing, or a last batch norm and ReLU).
     width: length of the feature vector.
     initialise: the family's own initialisation of one layer on top of PyTorch's default.
@@ -46,7 +47,7 @@ class Classifier(nn.Module):
         self,
         normalise: nn.Module,
         stem: nn.Module,
-        stages: nn.ModuleList,
+        stages: nn.ModuleList | list[Any],
         tail: nn.Module,
         width: int,
         classes: int,
@@ -80,18 +81,17 @@ class Classifier(nn.Module):
         unit: whose input is wanted as well, counted as in `units` from 1 (the features that CARTL's feature distance
             minimisation compares, Chen et al. 2021, Eq. 10, go into unit k).
         """
+        stages: list[Tensor] = []
         inputs: list[Tensor] = []
-        hook = self.units()[unit - 1].register_forward_pre_hook(lambda _, x: inputs.append(x[0])) if unit else None
+        # Before other hooks, of which one may drop channels of what it gets.
+        hooks = [s.register_forward_hook(lambda _, __, out: stages.append(out), prepend=True) for s in self.stages]
+        if unit:
+            hooks.append(self.units()[unit - 1].register_forward_pre_hook(lambda _, x: inputs.append(x[0])))
         try:
-            x = self.stem(self.normalise(images))
-            stages = []
-            for stage in self.stages:
-                stages.append(stage(x))
-                x = self._dropped(stages[-1])
-            features = self.tail(x).mean((2, 3))
+            features = self.features(images)
             return Observed(stages, features, self.head(features), inputs[0] if unit else None)
         finally:
-            if hook:
+            for hook in hooks:
                 hook.remove()
 
     def _dropped(self, x: Tensor) -> Tensor:
@@ -99,14 +99,18 @@ class Classifier(nn.Module):
 
     def blocks(self) -> list[nn.Module]:
         """All blocks, first to last."""
-        return [block for stage in self.stages for block in stage]
+        found: list[nn.Module] = []
+        for stage in self.stages:
+            assert isinstance(stage, Iterable)
+            found += stage
+        return found
 
     def units(self) -> list[nn.Module]:
         """The partition in which Shafahi et al. 2020 (figure 2) and CARTL count "the last k blocks", the deepest first.
 
         The head, the tail where it has weights, the blocks from the last to the first. The stem is in none of them.
         """
-        tail = [self.tail] if any(isinstance(module, LAYERS) for module in self.tail.modules()) else []
+        tail = [self.tail] if any(holds_weights(module) for module in self.tail.modules()) else []
         return [self.head, *tail, *reversed(self.blocks())]
 
     def renew_head(
@@ -124,7 +128,7 @@ class Classifier(nn.Module):
         """The modules that a recipe trains: all, the head, or the last stages, blocks or units, with what follows them.
 
         Raises:
-            ValueError: where the network has fewer stages, blocks or units than that.
+            UserError: where the network has fewer stages, blocks or units than that.
         """
         if trainable == "all":
             return [self]
@@ -139,14 +143,26 @@ class Classifier(nn.Module):
         """The deepest `count` of the units, from first to last as the images pass them.
 
         Raises:
-            ValueError: where the network has fewer.
+            UserError: where the network has fewer.
         """
         return _last(self.units()[::-1], count, "units")
+
+    def start_anew(self, modules: Iterable[nn.Module]) -> None:
+        """Initialise layers by the family's own rule, from torch's global generator; see reset_last."""
+        for module in modules:
+            if holds_weights(module):
+                methodcaller("reset_parameters")(module)
+                self.initialise(module)
+
+
+def holds_weights(module: nn.Module) -> bool:
+    """Whether a module itself, its children left aside, has parameters."""
+    return next(module.parameters(recurse=False), None) is not None
 
 
 def _last(parts: list[nn.Module], count: int, what: str) -> list[nn.Module]:
     if count > len(parts):
-        raise ValueError(f"the last {count} {what} are wanted, but the network has {len(parts)}")
+        raise UserError(f"the last {count} {what} are wanted, but the network has {len(parts)}")
     return parts[len(parts) - count :]
 
 
@@ -156,22 +172,18 @@ def reset_last(network: Classifier, last: Trainable) -> None:
     Batch norms lose their statistics. The head is among the parts: where a recipe wants a head of its own, renew it
     after this.
     """
-    for part in network.trained_parts(last):
-        for module in part.modules():
-            if isinstance(module, LAYERS):
-                module.reset_parameters()
-                network.initialise(module)
+    network.start_anew([module for part in network.trained_parts(last) for module in part.modules()])
 
 
 def reset_parameters(network: Classifier) -> None:
     """Start every layer anew by PyTorch's default, as the code of Chin et al. 2020 does before re-training.
 
     For convolutions and linear layers that is He et al.'s uniform one with a = sqrt(5). Drawn from torch's global
-    generator.
+    generator. Parameters that PyTorch has no default for (a transformer's position embedding) keep their values.
     """
     for module in network.modules():
-        if isinstance(module, LAYERS):
-            module.reset_parameters()
+        if holds_weights(module) and hasattr(module, "reset_parameters"):
+            methodcaller("reset_parameters")(module)
 
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -211,17 +223,32 @@ def training_mode(network: nn.Module, held: list[nn.Module]) -> None:
     """Training mode, but for the modules named, whose running statistics stay and normalise."""
     network.train()
     for module in held:
-        module.eval()
+        module.training = False  # not eval(): a module with a frozen parameter of its own may hold layers that train
 
 
 @torch.no_grad()
 def predict(network: nn.Module, images: Tensor, batch_size: int = 512) -> Tensor:
-    """N x C x H x W uint8 or float pixels -> N x classes logits, in evaluation mode, batch by batch."""
+    """N x C x H x W uint8 or float pixels -> N x classes logits, in evaluation mode, batch by batch.
+
+    Raises:
+        FloatingPointError: where a logit is not finite.
+    """
     was_training = network.training
     network.eval()
     logits = [network(to_pixels(batch)) for batch in images.split(batch_size)]
     network.train(was_training)
-    return torch.cat(logits)
+    return numbers(torch.cat(logits), "the network's logits")
+
+
+def numbers(values: Tensor, what: str) -> Tensor:
+    """The values, which must be finite: of NaN, argmax makes class 0 and a mean NaN, and neither is a result.
+
+    Raises:
+        FloatingPointError: where one is not.
+    """
+    if not values.isfinite().all():
+        raise FloatingPointError(f"{what} are not finite")
+    return values
 
 
 def to_pixels(images: Tensor) -> Tensor:

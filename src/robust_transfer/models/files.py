@@ -1,37 +1,26 @@
 """Networks from specs and from files. A model's file says what network it holds; nothing is unpickled."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 from torch.nn.utils import parametrize
 
+from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import Classifier
-from robust_transfer.models.densenet import cifar_densenet
+from robust_transfer.models.families import AnyNetwork
 from robust_transfer.models.heads import form_of
-from robust_transfer.models.resnet import cifar_resnet
-from robust_transfer.models.torchvision_nets import torchvision_net
-from robust_transfer.models.wide_resnet import wide_resnet
-from robust_transfer.plan.specs import AnyNetwork, Network
-
-BUILDERS = {
-    "cifar-resnet": cifar_resnet,
-    "cifar-densenet": cifar_densenet,
-    "wide-resnet": wide_resnet,
-    "torchvision": torchvision_net,
-}
+from robust_transfer.specs.networks import Network
 
 
 def build(spec: Network, channels: int, classes: int) -> Classifier:
-    """A newly initialised network for images of `channels` channels.
-
-    Raises:
-        ValueError: where the network does not fit images of so many channels.
-    """
-    return BUILDERS[spec.family](spec, channels, classes)
+    """A newly initialised network for images of `channels` channels; see Network.build."""
+    return spec.build(channels, classes)
 
 
 def save(path: Path, network: Classifier, spec: Network, channels: int, classes: int, **more: Any) -> None:
@@ -42,17 +31,27 @@ def save(path: Path, network: Classifier, spec: Network, channels: int, classes:
     more: what else is to stand there (JSON values), for `about` to read.
 
     Raises:
-        ValueError: where weights are still reparametrised; see spectral.bake.
+        ValueError: where weights are still reparametrised; see spectral.to_plain_weights.
+        UserError: where weights or statistics are not finite.
     """
     if any(parametrize.is_parametrized(module) for module in network.modules()):
-        raise ValueError("the network's weights are reparametrised, and its file holds plain ones; bake it before")
+        raise ValueError(
+            "the network's weights are reparametrised, and its file holds plain ones; make it plain before"
+        )
     about = {"network": spec.canonical(), "channels": channels, "classes": classes, **more}
     if network.averaged_units:
         about["network"]["averaged_units"] = network.averaged_units
     if form := form_of(network.head):
         about["head"] = form
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    if bad := _not_finite(tensors):
+        raise UserError(f"{bad} is not finite; the training has diverged: lower the learning rate (lr)")
     save_file(tensors, path, {"about": json.dumps(about, sort_keys=True)})
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The first tensor with a value that is no number."""
+    return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
 
 
 def about(path: Path) -> dict[str, Any]:
@@ -61,11 +60,25 @@ def about(path: Path) -> dict[str, Any]:
         return json.loads(file.metadata()["about"])
 
 
+def description(path: Path) -> dict[str, Any]:
+    """The same; nothing where another program wrote the file."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, "pt") as file:
+        return json.loads((file.metadata() or {}).get("about", "{}"))
+
+
 def load(path: Path) -> tuple[Classifier, Network, int, int]:
-    """The network in a file, in evaluation mode, on the CPU: (network, its spec, channels, classes)."""
+    """The network in a file, in evaluation mode, on the CPU: (network, its spec, channels, classes).
+
+    Raises:
+        UserError: where weights or statistics are not finite.
+    """
     with safe_open(path, "pt") as file:
         about = json.loads(file.metadata()["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    if bad := _not_finite(tensors):
+        raise UserError(f"{path}: {bad} is not finite; its training has diverged, lower the learning rate (lr)")
     spec = TypeAdapter(AnyNetwork).validate_python(about["network"])
     network = build(spec, about["channels"], about["classes"])
     if "head" in about:

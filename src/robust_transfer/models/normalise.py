@@ -3,11 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from robust_transfer.plan.specs import AnyNormalise
+from robust_transfer.specs.networks import AnyNormalise
 
 
 class ByNumbers(nn.Module):
     """x -> (x - mean) / std, mean and std each a number or one number a channel."""
+
+    mean: Tensor | float
+    std: Tensor | float
 
     def __init__(self, mean: float | list[float], std: float | list[float]):
         super().__init__()

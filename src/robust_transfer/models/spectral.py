@@ -1,11 +1,21 @@
 """Non-expansive fine-tuning: CARTL's reparametrisation of the last blocks (Chen et al. 2021, section 5.2)."""
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
+from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import Classifier
+
+
+@runtime_checkable
+class Averages(Protocol):
+    """A residual block that can give the mean of shortcut and branch. averaged: whether it does."""
+
+    averaged: bool
 
 
 class Scaled(nn.Module):
@@ -31,7 +41,7 @@ def reparametrise_spectral(network: Classifier, units: int, beta: float, power_i
         training mode; the vectors begin at random, from torch's global generator, and take 15 steps at once.
 
     Raises:
-        ValueError: where the network has fewer units, or blocks among them that cannot average.
+        UserError: where the network has fewer units, or blocks among them that cannot average.
     """
     average_residuals(network, units)
     layers = [layer for unit in network.last_units(units) for layer in unit.modules()]
@@ -48,12 +58,14 @@ def average_residuals(network: Classifier, units: int) -> None:
         ValueError: as reparametrise_spectral.
     """
     blocks = set(network.blocks())
-    for unit in network.last_units(units):
-        if unit in blocks and not hasattr(unit, "averaged"):
-            raise ValueError("only the blocks of the families wide-resnet and cifar-resnet can average")
-        if unit in blocks:
-            unit.averaged = True
-            network.averaged_units = max(units, network.averaged_units)
+    for unit in (unit for unit in network.last_units(units) if unit in blocks):
+        if not isinstance(unit, Averages):
+            raise UserError(
+                "only the blocks of the families that average residuals can give their mean; lower spectral.units, or "
+                "take a network of such a family"
+            )
+        unit.averaged = True
+        network.averaged_units = max(units, network.averaged_units)
 
 
 def joined(shortcut: Tensor, branch: Tensor, averaged: bool) -> Tensor:
@@ -62,27 +74,28 @@ def joined(shortcut: Tensor, branch: Tensor, averaged: bool) -> Tensor:
 
 
 @torch.no_grad()
-def settle(network: nn.Module) -> None:
+def set_spectral_norms(network: nn.Module) -> None:
     """Give reparametrised weights the true sigma(W), in place: Eq. 11 then holds exactly.
 
     Training's power iterations follow the singular vector that was the largest: where another has overtaken it, sigma
     comes out too small (by up to 6 %, measured in the study at digits scale).
     """
     for module in (module for module in network.modules() if parametrize.is_parametrized(module, "weight")):
-        norm, weight = module.parametrizations.weight[0], module.parametrizations.weight.original
-        left, _, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
-        norm._u.copy_(left[:, 0])
-        norm._v.copy_(right[0])
+        of_weight = module.get_submodule("parametrizations.weight")
+        assert isinstance(of_weight, parametrize.ParametrizationList)
+        left, _, right = torch.linalg.svd(of_weight.original.flatten(1), full_matrices=False)
+        of_weight[0].get_buffer("_u").copy_(left[:, 0])
+        of_weight[0].get_buffer("_v").copy_(right[0])
 
 
 @torch.no_grad()
-def bake(network: nn.Module) -> None:
+def to_plain_weights(network: nn.Module) -> None:
     """Turn reparametrised weights into plain ones of the value that evaluation mode sees, in place.
 
     The averaged blocks stay so; the network's file says it.
     """
     for module in list(network.modules()):
         if parametrize.is_parametrized(module):
-            module.parametrizations.eval()  # or reading the weight would take a power iteration
-            for name in list(module.parametrizations):
+            parametrised = module.get_submodule("parametrizations").eval()  # or reading takes a power iteration
+            for name in [name for name, _ in parametrised.named_children()]:
                 parametrize.remove_parametrizations(module, name)

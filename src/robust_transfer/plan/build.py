@@ -1,44 +1,55 @@
-"""The shapes of nodes: one function a kind, so that every study wires and names them alike.
+"""The vocabulary of studies: one function a kind of node, so that all studies wire them alike."""
 
-A slug is a function of kind, spec and parents alone: the same node wanted by two studies must have one name.
-"""
-
-import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
-from robust_transfer.plan.graph import Node, Plan
-from robust_transfer.plan.specs import (
-    AnyAttack,
-    AnyDataset,
-    AnyNetwork,
-    Augmentation,
-    Recipe,
-    Smoothing,
-    trainable_slug,
-)
+from robust_transfer.errors import UserError
+from robust_transfer.plan.graph import Plan
+from robust_transfer.plan.specs import AnyAttack, AnyDataset, AnyNetwork, Augmentation, Recipe, Smoothing, Spec
+from robust_transfer.stages.bring import Bring
+from robust_transfer.stages.certify import Certify
+from robust_transfer.stages.choose import Choose
+from robust_transfer.stages.craft import Craft
+from robust_transfer.stages.displacement import Displacement
+from robust_transfer.stages.evaluate import Evaluate
+from robust_transfer.stages.features import Features
+from robust_transfer.stages.gradients import Gradients
+from robust_transfer.stages.measure import Measure
+from robust_transfer.stages.node import KINDS, Node
+from robust_transfer.stages.worst import Worst
+
+
+def node(plan: Plan, kind: str, spec: Spec, **parents: Node | None) -> Node:
+    """A node of any kind. parents: what it is made from, by role; those that are None are left out.
+
+    Its slug is a function of kind, spec and parents alone: the same node wanted by two studies must have one name.
+    """
+    there = {role: parent for role, parent in parents.items() if parent}
+    return plan.add(kind, KINDS[kind].slug(spec, there), spec, **there)
 
 
 def prepare(plan: Plan, dataset: AnyDataset) -> Node:
     """A data set as tensors, split."""
-    return plan.add("prepare", dataset.slug, dataset)
+    return node(plan, "prepare", dataset)
 
 
-def bring(plan: Plan, network: AnyNetwork, weights: str) -> Node:
-    """A source model that was trained elsewhere, by torchvision's name of its weights."""
-    return plan.add("bring", f"{network.slug}.{weights}", {"network": network.canonical(), "weights": weights})
+def bring(
+    plan: Plan,
+    network: AnyNetwork,
+    weights: str | None = None,
+    file: str | None = None,
+    sha256: str | None = None,
+    data: Node | None = None,
+) -> Node:
+    """A model that was trained elsewhere: torchvision's name of its weights, or a file and its sha256.
 
-
-def bring_file(plan: Plan, network: AnyNetwork, file: str, sha256: str) -> Node:
-    """A source model that was trained elsewhere, from a state dict with torchvision's keys in data_root/weights."""
-    name = re.sub(r"[^A-Za-z0-9-]+", "-", PurePosixPath(file).stem)
-    spec = {"network": network.canonical(), "file": file, "sha256": sha256}
-    return plan.add("bring", f"{network.slug}.{name}", spec)
+    data: what it must fit, where it is not to be transferred but evaluated as it is.
+    """
+    return node(plan, "bring", Bring(network=network, weights=weights, file=file, sha256=sha256), data=data)
 
 
 def pretrain(plan: Plan, data: Node, recipe: Recipe) -> Node:
     """A source model, or any other network trained from a random start with no help."""
-    return plan.add("pretrain", f"{data.slug}.{recipe.network.slug}.{recipe.slug}", recipe, data=data)
+    return node(plan, "pretrain", recipe, data=data)
 
 
 def transfer(
@@ -50,75 +61,96 @@ def transfer(
     features: Node | None = None,
     tuned: Node | None = None,
 ) -> Node:
-    """A target model, helped by what was learnt before.
-
-    start: the model whose weights it inherits; none is a random start. teacher: whose stages are distilled.
-    features: of the model whose features it must keep. tuned: the choice that `recipe.tuned` takes values from.
-    """
-    roles = {"start": start, "teacher": teacher, "features": features, "tuned": tuned}
-    parents = {role: node for role, node in roles.items() if node}
-    slug = f"{data.slug}.{_came_from(start)}-to-{recipe.slug}.{trainable_slug(recipe.trainable)}"
-    return plan.add("transfer", slug, recipe, data=data, **parents)
-
-
-def _came_from(start: Node | None) -> str:
-    if start is None:
-        return "random"
-    return start.slug.rsplit(".", 1)[-1] if start.kind in ("pretrain", "bring") else "again"
+    """A target model, helped by what was learnt before; see stages/transfer.py for the roles."""
+    return node(plan, "transfer", recipe, data=data, start=start, teacher=teacher, features=features, tuned=tuned)
 
 
 def features(plan: Plan, model: Node, data: Node) -> Node:
     """The penultimate features of the training images under `model`."""
-    return plan.add("features", f"{data.slug}.under.{model.slug}", {}, model=model, data=data)
+    return node(plan, "features", Features(), model=model, data=data)
 
 
 def choose(
     plan: Plan, data: Node, candidates: Sequence[tuple[dict[str, float], Node]], split: str = "validation"
 ) -> Node:
     """The best of several models on a split of `data`. candidates: the values each was trained with, and the model."""
-    slug = f"{candidates[0][1].slug}.best-of-{len(candidates)}"
-    spec = {"split": split, "candidates": [values for values, _ in candidates]}
-    return plan.add(
-        "choose", slug, spec, data=data, **{f"candidate{i}": node for i, (_, node) in enumerate(candidates)}
-    )
+    spec = Choose(split=split, candidates=[values for values, _ in candidates])
+    models = {f"candidate{place}": model for place, (_, model) in enumerate(candidates)}
+    return node(plan, "choose", spec, data=data, **models)
 
 
-def craft(plan: Plan, model: Node, data: Node, attack: AnyAttack, seed: int, split: str = "test") -> Node:
-    """Adversarial examples of a split of `data`, made against `model`."""
-    spec = {"attack": attack.canonical(), "split": split, "seed": seed}
-    return plan.add("craft", f"{data.slug}.by.{model.slug}.{attack.slug}", spec, model=model, data=data)
+def craft(
+    plan: Plan,
+    model: Node,
+    data: Node,
+    attack: AnyAttack,
+    seed: int,
+    split: str = "test",
+    beaten: Sequence[Node] = (),
+) -> Node:
+    """Adversarial examples of a split of `data`, made against `model`. beaten: outcomes whose wrong images stay clean.
+
+    Raises:
+        UserError: where the data set is known to have too few classes for the attack.
+    """
+    classes = KINDS[data.kind].parse(data.spec).classes
+    if classes and len(classes) < attack.fewest_classes:
+        raise UserError(
+            f"{attack.slug} needs {attack.fewest_classes} classes, and {data.slug} has {len(classes)}; write pgd"
+        )
+    earlier = {f"beaten{place}": outcomes for place, outcomes in enumerate(beaten)}
+    return node(plan, "craft", Craft(attack=attack, split=split, seed=seed), model=model, data=data, **earlier)
 
 
 def evaluate(plan: Plan, model: Node, data: Node, examples: Node | None = None, split: str = "test") -> Node:
     """Each image's outcome under `model`: of a clean split of `data`, or of adversarial examples of it."""
-    if examples is None:
-        return plan.add("evaluate", f"{model.slug}.clean", {"split": split}, model=model, data=data)
-    attack = examples.slug.rsplit(".by.", 1)[-1].removeprefix(model.slug + ".")
-    own = examples.parents["model"] == model.id
-    return plan.add(
-        "evaluate", f"{model.slug}.{'' if own else 'from-'}{attack}", {}, model=model, data=data, examples=examples
-    )
+    spec = Evaluate() if examples else Evaluate(split=split)
+    return node(plan, "evaluate", spec, model=model, data=data, examples=examples)
+
+
+def attacked(
+    plan: Plan,
+    model: Node,
+    data: Node,
+    attack: AnyAttack,
+    seed: int,
+    split: str = "test",
+    by: Node | None = None,
+) -> Node:
+    """Each image's outcome under `model`, shown what an attack made against it, or against another model: `by`.
+
+    Of an attack with members, each attacks the images that the former left right under the model it is made against,
+    and an image is wrong if `model` is wrong on any member's example of it.
+    """
+    target = by or model
+    examples: list[Node] = []
+    for member in attack.members():
+        beaten = [evaluate(plan, target, data, earlier) for earlier in examples]
+        examples.append(craft(plan, target, data, member, seed, split, beaten))
+    if not examples:
+        return evaluate(plan, model, data, craft(plan, target, data, attack, seed, split))
+    outcomes = {f"member{place}": evaluate(plan, model, data, each) for place, each in enumerate(examples)}
+    return node(plan, "worst", Worst(attack=attack), **outcomes)
 
 
 def certify(plan: Plan, model: Node, data: Node, smoothing: Smoothing, seed: int, split: str = "test") -> Node:
     """The certificates of some images of a split of `data` under the smoothed `model`."""
-    spec = {"smoothing": smoothing.canonical(), "split": split, "seed": seed}
-    return plan.add("certify", f"{model.slug}.{smoothing.slug}", spec, model=model, data=data)
+    return node(plan, "certify", Certify(smoothing=smoothing, split=split, seed=seed), model=model, data=data)
 
 
 def measure(plan: Plan, model: Node, source: Node, data: Node) -> Node:
     """How far `model` is from the model it was transferred from, on the training images of `data`."""
-    return plan.add("measure", f"{model.slug}.to-source", {}, model=model, source=source, data=data)
+    return node(plan, "measure", Measure(), model=model, source=source, data=data)
 
 
 def gradients(plan: Plan, model: Node, data: Node, count: int, split: str = "test") -> Node:
     """Gradients of the loss with respect to `count` images, evenly spaced over a split of `data`."""
-    return plan.add("gradients", f"{model.slug}.gradients", {"split": split, "count": count}, model=model, data=data)
+    return node(plan, "gradients", Gradients(split=split, count=count), model=model, data=data)
 
 
 def displacement(
     plan: Plan, model: Node, data: Node, augmentation: Augmentation, seed: int, split: str = "test"
 ) -> Node:
     """How far augmentation moves the penultimate features of a split's images under `model`."""
-    spec = {"augmentation": augmentation.canonical(), "split": split, "seed": seed}
-    return plan.add("displacement", f"{data.slug}.under.{model.slug}.augmented", spec, model=model, data=data)
+    spec = Displacement(augmentation=augmentation, split=split, seed=seed)
+    return node(plan, "displacement", spec, model=model, data=data)

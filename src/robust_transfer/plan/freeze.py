@@ -5,29 +5,51 @@ it: the first reading writes the whole plan to results/plans/<12 hex>.json, name
 whatever is started from there, on this machine or through a cluster, inherits the variable and reads the frozen plan.
 """
 
+import hashlib
 import json
 import os
 from pathlib import Path
 
+from robust_transfer import store
+from robust_transfer.canonical import canonical_json, digest
 from robust_transfer.errors import UserError
-from robust_transfer.plan.canonical import canonical_json, digest
 from robust_transfer.plan.graph import Plan
 
 VARIABLE = "ROBUST_TRANSFER_PLAN"
 
 
 def freeze(plan: Plan, results: Path) -> Path:
-    """Write the plan under its content's name, once, and export its path to all that is started from here."""
+    """Write the plan under its content's name, once, and export its path to all that is started from here.
+
+    Where nothing may be written it is not: to look at a colleague's results needs no more than to read them. Before
+    anything is to be made, see `must_be_frozen`.
+    """
     content = plan.to_json()
     path = results / "plans" / f"{digest(content)[:12]}.json"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(canonical_json(content), encoding="utf-8")
-        temporary.replace(path)
-    path.touch()  # the newest is the one that commands typed by hand take
+    try:
+        if not path.exists():
+            with store.replacing(path) as temporary:
+                temporary.write_text(canonical_json(content), encoding="utf-8")
+        path.touch()  # the newest is the one that commands typed by hand take
+    except OSError as error:
+        if not store.is_forbidden(error):
+            raise
     os.environ[VARIABLE] = str(path.resolve())
     return path
+
+
+def must_be_frozen() -> None:
+    """Asked before the first job.
+
+    Raises:
+        UserError: where the plan could not be written.
+    """
+    path = frozen_path()
+    if path and not path.exists():
+        raise UserError(
+            f"{path.parent.parent} is not yours to write to, so nothing can be made there; ask its owner for the right "
+            "(`chmod -R g+w`, and umask 002 for what comes later), or work in a clone of your own"
+        )
 
 
 def frozen_path() -> Path | None:
@@ -42,14 +64,17 @@ def thaw(path: Path) -> Plan:
         UserError: where the file is missing or is not what its name says.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"the frozen plan {path} is gone; start again with `snakemake`, which writes it anew") from None
-    except ValueError:
-        content = None
-    if content is None or digest(content)[:12] != path.stem:
-        raise UserError(f"the frozen plan {path} was changed or cut short; delete it and start `snakemake` again")
-    return Plan.from_json(content)
+    except OSError as error:
+        raise UserError(f"the frozen plan {path} cannot be read ({error.strerror})") from None
+    try:
+        if hashlib.sha256(content).hexdigest()[:12] == path.stem:  # as digest() does: the file is canonical JSON
+            return Plan.from_json(json.loads(content))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass
+    raise UserError(f"the frozen plan {path} was changed or cut short; delete it and start `snakemake` again")
 
 
 def newest(results: Path) -> Path:

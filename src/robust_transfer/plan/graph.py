@@ -1,87 +1,27 @@
-"""Nodes, named by their content, and the plan that holds them."""
+"""The plan: nodes, and the tables and figures made from them."""
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
-from robust_transfer.plan.canonical import digest
-from robust_transfer.plan.specs import Spec
+from robust_transfer.specs.fields import Spec
+from robust_transfer.specs.networks import Network
+from robust_transfer.stages.node import KINDS, Node
 
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of node. version: raised when the meaning of the same spec changes; part of every id."""
-
-    artifact: str
-    version: int = 1
-
-
-KINDS: dict[str, Kind] = {
-    "prepare": Kind("data.safetensors", version=2),
-    "bring": Kind("model.safetensors"),
-    "pretrain": Kind("model.safetensors", version=2),
-    "transfer": Kind("model.safetensors", version=2),
-    "features": Kind("features.safetensors"),
-    "choose": Kind("model.safetensors"),
-    "craft": Kind("examples.safetensors"),
-    "evaluate": Kind("outcomes.parquet"),
-    "certify": Kind("certificates.parquet"),
-    "measure": Kind("distances.json"),
-    "gradients": Kind("gradients.safetensors"),
-    "displacement": Kind("distances.safetensors"),
-}
-PRODUCTS: dict[str, Kind] = {"table": Kind("csv"), "figure": Kind("png")}
-"""Tables and figures have plain names; their version counts in the param that Snakemake compares."""
-
-
-@dataclass(frozen=True)
-class Node:
-    """One cached step: what it is (kind, spec) and what it is made from (parents, by role).
-
-    The id is `<slug>.<12 hex>`, the hex from sha256 over kind, version, spec and the parents' ids: a Merkle graph, in
-    which a node's id says everything that its artifact depends on.
-    """
-
-    kind: str
-    slug: str
-    spec: dict[str, Any]
-    parents: dict[str, str] = field(default_factory=dict)
-
-    @cached_property
-    def id(self) -> str:
-        return node_id(self.kind, self.slug, self.spec, self.parents)
-
-    @property
-    def folder(self) -> str:
-        """Where it lies, below results/."""
-        return f"{self.kind}/{self.id}"
-
-    @property
-    def artifact(self) -> str:
-        """The path of its artifact, below results/."""
-        return f"{self.folder}/{KINDS[self.kind].artifact}"
-
-    @property
-    def card(self) -> str:
-        """The path of its card, below results/."""
-        return f"{self.folder}/card.json"
-
-
-def node_id(kind: str, slug: str, spec: dict[str, Any], parents: dict[str, str], version: int | None = None) -> str:
-    """The id of a node (see Node), by default at its kind's version of today. The slug does not enter the hash."""
-    version = KINDS[kind].version if version is None else version
-    content = {"kind": kind, "version": version, "spec": spec, "parents": parents}
-    return f"{slug}.{digest(content)[:12]}"
+INHERITED = ("start", "model", "candidate0")
+"""Roles of parents whose network a node's own is."""
+PRODUCTS: dict[str, int] = {"table": 2, "figure": 1}
+"""The version of each kind of product, raised when the same spec comes to show something else. Tables and figures have
+plain names; the version counts in the param that Snakemake compares."""
 
 
 @dataclass(frozen=True)
 class Product:
     """A table or figure: plain name, and in `spec` everything it shows and is made from.
 
-    spec["cells"]: list of {row, column, metric, nodes: {role: id}, published}. spec["tensors"]: for figures of images,
-    name -> {nodes: ids, ...}. The nodes of both are its inputs.
+    spec["cells"]: list of {row, column, metric, nodes: {role: id}, published, ours: True where the paper has no such}.
+    spec["tensors"]: for figures of images, name -> {nodes: ids, ...}. The nodes of both are its inputs.
     """
 
     kind: str
@@ -107,7 +47,7 @@ class Product:
     @property
     def param(self) -> dict[str, Any]:
         """What Snakemake compares to see whether it must be made again."""
-        return {"version": PRODUCTS[self.kind].version, "spec": self.spec}
+        return {"version": PRODUCTS[self.kind], "spec": self.spec}
 
 
 class Plan:
@@ -122,7 +62,7 @@ class Plan:
         self.products: dict[str, Product] = {}
 
     def add(self, kind: str, slug: str, spec: Spec | dict[str, Any], **parents: Node) -> Node:
-        """Add a node, or find the one that is already there."""
+        """Add a node, or find the one that is already there; see build.node."""
         content = spec.canonical() if isinstance(spec, Spec) else spec
         node = Node(kind, slug, content, {role: parent.id for role, parent in parents.items()})
         return self.nodes.setdefault(node.id, node)
@@ -136,6 +76,15 @@ class Plan:
     def parents(self, node: Node) -> Iterator[Node]:
         """The nodes it is made from directly."""
         return (self.nodes[i] for i in node.parents.values())
+
+    def network_of(self, node: Node) -> Network | None:
+        """The architecture of a model, or of the model behind a node; none where no model is."""
+        while True:
+            network = getattr(KINDS[node.kind].parse(node.spec), "network", None)
+            inherited = next((node.parents[role] for role in INHERITED if role in node.parents), None)
+            if network or inherited is None:
+                return network
+            node = self.nodes[inherited]
 
     def ancestry(self, ids: Iterable[str]) -> list[Node]:
         """The nodes named and all they are made from, parents first, each once."""

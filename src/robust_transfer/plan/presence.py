@@ -1,6 +1,6 @@
-"""Whether the files of the data sets are there, asked before the first job runs, for all sets at once.
+"""Whether the data sets are there and can be taken, asked before the first job runs, for all sets at once.
 
-Only a look at names: the readers in data/sources.py and data/collections check the content.
+Only a look at names, headers and labels (Dataset.peek): the readers and data/examine.py check the content.
 """
 
 from collections.abc import Iterable
@@ -17,13 +17,21 @@ def must_be_present(nodes: Iterable[Node], data_root: Path) -> None:
     """Look for what these `prepare` nodes will read.
 
     Raises:
-        UserError: that lists everything missing, and what to put where.
+        UserError: that lists everything that is missing or cannot be taken, and what to do.
     """
-    lines = []
+    missing, wrong = [], []
     for node in nodes:
         spec = TypeAdapter(AnyDataset).validate_python(node.spec)
         if absent := [str(data_root / name) for name in spec.files if not (data_root / name).exists()]:
-            lines.append(f"  - {spec.base}: {', '.join(absent)} missing; {spec.remedy.format(root=data_root)}")
-    if lines:
-        listed = "\n".join(dict.fromkeys(lines))
-        raise UserError(f"data sets are missing (data_root in config.yaml names their folder):\n{listed}")
+            missing.append(f"  - {spec.base}: {', '.join(absent)} missing; {spec.remedy.format(root=data_root)}")
+            continue
+        try:
+            spec.peek(data_root)
+        except UserError as error:
+            wrong.append(f"  - {spec.base}: {error}")
+    parts = (
+        ("data sets are missing (data_root in config.yaml names their folder):", missing),
+        ("data sets cannot be used as they are:", wrong),
+    )
+    if missing or wrong:
+        raise UserError("\n".join("\n".join([head, *dict.fromkeys(lines)]) for head, lines in parts if lines))

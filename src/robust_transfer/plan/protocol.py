@@ -8,40 +8,149 @@ A value that depends on a switch is written in the YAML files as a mapping with 
 the authors' code did, `corrected` what is methodically right.
 """
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 Protocol = Literal["paper", "code", "corrected"]
-PROTOCOLS: tuple[str, ...] = get_args(Protocol)
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
-SWITCHES: dict[str, str] = {
-    "D1": "renofeation: the attack's space (text: eps 0.1 in pixels; code: 0.1 in normalised units, with a clip at 2.2 "
-    "that leaves the budget; corrected: the code's size, in pixels and kept)",
-    "D2": "renofeation: the attack's loss (text: squared distance to the target vector; code: the rest of it averaged)",
-    "D3": "renofeation: learning rate (text: constant; code: cosine to zero), dropout while averaged weights get their "
-    "statistics (code: on)",
-    "D4": "cartl: learning without forgetting (text: as Shafahi et al. 2020, l2 distance, batch norm held; code: l1 "
-    "distance, batch norm trained, another length, best epoch kept)",
-    "D5": "cartl: batch norm statistics of the frozen part in NEFT (text: held, as in plain fine-tuning; code: drift)",
-    "D6": "cartl: what the text leaves open (code: new head from U[0, 1), CIFAR-100's normalisation for all sources, "
-    "rotations by 15 degrees, last epoch kept)",
-    "D7": "shafahi: learning without forgetting (text: l2 distance, learning rate 0.01 as in its appendix, batch norm "
-    "not trained; code: l1 distance, 0.001 as in the text's section 6, batch norm trained, its statistics held; "
-    "corrected: as the code, to which the printed lambda_d belong)",
-    "D8": "vaishnavi: the evaluation (text: auto-PGD, and certificates of 500 evenly spaced images; code: up to 5 runs "
-    "of auto-PGD, as in corrected, then Square, which is not run here; certificates of one image in every whole step)",
-    "D9": "vaishnavi: length of adversarial training on a target (text: none, so a fixed schedule here; code: lr falls "
-    "and training ends by robust accuracy on the test set; corrected: on a validation split)",
-    "D10": "vaishnavi: normalisation on a target (text: none, so that of the source; code: mean 0 and standard "
-    "deviation 1, but for CIFAR)",
-    "D11": "vaishnavi: batch norm statistics where the last layer alone trains (code lets them drift)",
-    "D12": "davchev: examples in a batch (text: 100 clean + 100 adversarial; code: 128 + 128)",
-    "D13": "davchev: whose label FGSM training ascends (text: the predicted, against label leaking; code: the true)",
-    "D14": "davchev: what `12` unfreezes (text: 12 layers; code: the whole last stage, 18 convolutions in ResNet-56)",
-    "D15": "davchev: PGD at test (text and code: 7 steps, no random start; corrected: 20 steps, random start)",
-    "D16": "batch norm statistics of the frozen part (davchev's code lets them drift)",
-    "D17": "renofeation: penalty on the head (text: beta times the squared length; code: half of it)",
-    "D18": "renofeation: where values are chosen (text and code know no split but training and test; corrected: on "
-    "validation images held out of the training part)",
+
+class Switch(NamedTuple):
+    """A disagreement: the study in whose paper it is, what it is about, and what each position means."""
+
+    study: str
+    about: str
+    paper: str
+    code: str
+    corrected: str
+
+
+SWITCHES: dict[str, Switch] = {
+    "D1": Switch(
+        study="renofeation",
+        about="the feature attack's space",
+        paper="eps 0.1 in pixels",
+        code="0.1 in normalised units, and a clip at ±2.2 that leaves the budget",
+        corrected="the code's size (5.8/255), in pixels, kept",
+    ),
+    "D2": Switch(
+        study="renofeation",
+        about="the feature attack's loss",
+        paper="squared distance to the target vector",
+        code="the other features averaged, times 0.1",
+        corrected="as paper",
+    ),
+    "D3": Switch(
+        study="renofeation",
+        about="learning rate; dropout while averaged weights get their statistics",
+        paper="constant; off",
+        code="cosine to zero; on",
+        corrected="cosine to zero; off",
+    ),
+    "D4": Switch(
+        study="cartl",
+        about="learning without forgetting",
+        paper="as Shafahi: l2, batch norm held",
+        code="l1, batch norm trained, another length, best epoch kept",
+        corrected="as paper",
+    ),
+    "D5": Switch(
+        study="cartl",
+        about="batch norm statistics of the frozen part in NEFT",
+        paper="held, as in plain fine-tuning",
+        code="drift",
+        corrected="held",
+    ),
+    "D6": Switch(
+        study="cartl",
+        about="what the text leaves open",
+        paper="PyTorch's head, the source's normalisation",
+        code="head from U[0, 1), CIFAR-100's normalisation everywhere, rotations by 15 degrees, last epoch kept",
+        corrected="as paper",
+    ),
+    "D7": Switch(
+        study="shafahi",
+        about="learning without forgetting",
+        paper="l2, lr 0.01 as in the appendix, batch norm not trained",
+        code="l1, lr 0.001 as in section 6, scale and shift trained, statistics held",
+        corrected="as code, to which the printed λ belong",
+    ),
+    "D8": Switch(
+        study="vaishnavi",
+        about="evaluation",
+        paper="one run of auto-PGD; 500 evenly spaced images certified",
+        code="five runs (and Square, which is not run here); one image in every whole step",
+        corrected="five runs; 500 images",
+    ),
+    "D9": Switch(
+        study="vaishnavi",
+        about="length of adversarial training on a target",
+        paper="not said: a fixed schedule",
+        code="by robust accuracy on the *test* set",
+        corrected="the same on a validation split",
+    ),
+    "D10": Switch(
+        study="vaishnavi",
+        about="normalisation on a target",
+        paper="not said: the source's",
+        code="mean 0, deviation 1 (but CIFAR)",
+        corrected="the source's",
+    ),
+    "D11": Switch(
+        study="vaishnavi",
+        about="batch norm statistics where the last layer alone trains",
+        paper="held",
+        code="drift",
+        corrected="held",
+    ),
+    "D12": Switch(
+        study="davchev",
+        about="batch",
+        paper="100 clean + 100 adversarial",
+        code="128 + 128",
+        corrected="as paper",
+    ),
+    "D13": Switch(
+        study="davchev",
+        about="label that FGSM training ascends",
+        paper="predicted (against label leaking)",
+        code="true",
+        corrected="predicted",
+    ),
+    "D14": Switch(
+        study="davchev",
+        about="what depth 12 trains",
+        paper="the last 6 blocks (12 convolutions)",
+        code="the whole last stage (18)",
+        corrected="as code",
+    ),
+    "D15": Switch(
+        study="davchev",
+        about="PGD at test",
+        paper="7 steps, no random start",
+        code="the same",
+        corrected="20 steps, random start",
+    ),
+    "D16": Switch(
+        study="davchev",
+        about="batch norm statistics of the frozen part",
+        paper="held",
+        code="drift",
+        corrected="held",
+    ),
+    "D17": Switch(
+        study="renofeation",
+        about="penalty on the head",
+        paper="β‖·‖²",
+        code="½β‖·‖²",
+        corrected="as paper",
+    ),
+    "D18": Switch(
+        study="renofeation",
+        about="where a grid search chooses",
+        paper="test",
+        code="test",
+        corrected="validation images held out of the training part",
+    ),
 }
 
 

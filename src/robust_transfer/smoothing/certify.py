@@ -1,7 +1,7 @@
 """The smoothed classifier of Cohen et al. 2019: what it predicts, and how far around an image that holds."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from scipy.stats import beta, binomtest, norm
@@ -10,29 +10,10 @@ from torch import Tensor, nn
 from robust_transfer.attacks.ready import attack_ready
 from robust_transfer.models.classifier import to_pixels
 from robust_transfer.smoothing.noise import noisy_predictions
+from robust_transfer.specs.smoothing import Smoothing
 
 ABSTAINED = -1
 """Stands for a class where none is certain enough."""
-
-
-class Smoothing(Protocol):
-    """How a classifier is smoothed and certified (Cohen et al. 2019, section 3.2.2).
-
-    sigma: standard deviation of the noise, in pixels of [0, 1]. n0, n: samples that select the class, and that then
-    estimate its probability. alpha: the probability that a certificate is wrong.
-    """
-
-    @property
-    def sigma(self) -> float: ...
-
-    @property
-    def n0(self) -> int: ...
-
-    @property
-    def n(self) -> int: ...
-
-    @property
-    def alpha(self) -> float: ...
 
 
 class Certificate(NamedTuple):
@@ -45,7 +26,7 @@ class Certificate(NamedTuple):
     prediction: int
     radius: float
     top: int
-    count: int
+    count: int  # type: ignore[assignment]  # it hides tuple.count, which nobody asks
 
 
 def lower_bound(count: int, n: int, alpha: float) -> float:

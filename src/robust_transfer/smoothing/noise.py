@@ -8,7 +8,7 @@ images are certified, or on interruptions.
 import torch
 from torch import Tensor, nn
 
-from robust_transfer.training.randomness import derived
+from robust_transfer.randomness import derived
 
 CHUNK = 128
 """Samples that are drawn from one generator. A power of two, so that usual batches are whole chunks; at 128, seeding is

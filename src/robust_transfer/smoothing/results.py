@@ -7,7 +7,7 @@ import math
 
 import pandas as pd
 
-from robust_transfer.tables.estimates import Estimate, Z, exactly, proportion
+from robust_transfer.estimates import Estimate, Z, exactly, proportion
 
 
 def evenly_spaced(count: int, wanted: int, whole_steps: bool = False) -> list[int]:

@@ -1,18 +1,53 @@
-"""bring: a source model that was trained elsewhere, by its torchvision name or from a checkpoint file."""
+"""bring: a model that was trained elsewhere, by its torchvision name or from a checkpoint file.
 
-from typing import Any
+Parents: none of a model to transfer from; data, of one that is evaluated as it is: the images and classes it must fit.
+"""
 
-import torch
-from pydantic import TypeAdapter
+import hashlib
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, model_validator
 
 from robust_transfer.errors import UserError
-from robust_transfer.models import files
-from robust_transfer.models.torchvision_nets import from_torchvision, weights_in, weights_of
-from robust_transfer.plan.specs import AnyNetwork
+from robust_transfer.models.families import AnyNetwork
+from robust_transfer.specs.fields import Spec
 from robust_transfer.stages.job import Job
+from robust_transfer.stages.node import Kind, Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robust_transfer.models.classifier import Classifier
 
 HEADLESS = 2
 """Classes of the head that weights without one get."""
+
+
+class Bring(Spec):
+    """A network, and where its weights are: their published name, or a state dict in data_root/weights and its sha256.
+
+    The state dict has the names of the network's own library (torchvision, timm), or ours (that of a model that was
+    trained here, too).
+    """
+
+    network: AnyNetwork
+    weights: str | None = None
+    file: str | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self):
+        if (self.weights is None) == (self.file is None):
+            raise ValueError("weights: give either torchvision's name of the weights, or file and sha256")
+        if (self.file is None) != (self.sha256 is None):
+            raise ValueError("sha256: file and sha256 go together")
+        if self.weights and not self.network.has_weights:
+            raise ValueError(f"weights: none are published for {self.network.family}; give file and sha256")
+        return self
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -20,22 +55,101 @@ def run(job: Job) -> dict[str, Any]:
 
     Features alone (a self-supervised network's) get a head of zeros, which a transfer replaces.
     """
-    network = TypeAdapter(AnyNetwork).validate_python(job.spec["network"])
-    folder = job.data_root / "weights"
-    if "file" in job.spec:
-        state, origin = weights_in(folder / job.spec["file"], job.spec["sha256"]), job.spec["file"]
+    import torch
+
+    from robust_transfer.data import tensors
+    from robust_transfer.models import files
+
+    network, folder, about = job.spec.network, job.data_root / "weights", {}
+    if job.spec.file:
+        state, origin = weights_in(folder / job.spec.file, job.spec.sha256), job.spec.file
+        about = files.description(folder / job.spec.file)
     else:
-        state, origin = weights_of(network.name, job.spec["weights"], folder)
+        state, origin = network.published(job.spec.weights, folder)
     try:
-        ours = from_torchvision(network.name, state)
-        classes = len(ours["head.bias"]) if "head.bias" in ours else HEADLESS
-        model = files.build(network, 3, classes)
-        if "head.bias" not in ours:
-            ours |= {f"head.{name}": torch.zeros_like(p) for name, p in model.head.named_parameters()}
-        model.load_state_dict(ours)
+        model, channels, classes = _fitted(network, state, about)
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"{origin} does not hold the weights of {network.name}: {error}") from None
+        raise UserError(f"{origin} does not hold the weights of {network.slug}: {error}") from None
     if not all(tensor.isfinite().all() for tensor in model.state_dict().values() if torch.is_floating_point(tensor)):
         raise UserError(f"{origin} holds weights that are not finite; fetch it again")
-    files.save(job.output, model, network, 3, classes)
+    if job.has("data"):
+        data = tensors.load(job.parent("data"))
+        if not any(parameter.any() for parameter in model.head.parameters()):
+            raise UserError(f"{origin} holds features without a head; what is evaluated as it is needs one")
+        if (channels, classes) != (data.channels, data.classes):
+            raise UserError(
+                f"{origin} is for images of {channels} channels and {classes} classes, and {job.parents['data'].slug} "
+                f"has {data.channels} and {data.classes}; name another target, or another file"
+            )
+    files.save(job.output, model, network, channels, classes)
     return {"origin": origin, "classes": classes}
+
+
+def _fitted(
+    network: AnyNetwork, state: Mapping[str, "Tensor"], about: Mapping[str, Any]
+) -> tuple["Classifier", int, int]:
+    """The network with the weights of a state dict; and its channels and classes, as the tensors' shapes say.
+
+    about: what the file says of the network, where this project wrote it.
+
+    Raises:
+        ValueError, RuntimeError: where they are the weights of another network.
+    """
+    import torch
+
+    from robust_transfer.models import files
+
+    if about:
+        averaged = {"averaged_units": about["network"].pop("averaged_units", 0)}
+        if about["network"] != network.canonical():
+            raise ValueError(f"they are those of {about['network']}; describe the network like that in the config")
+        network = network.with_(**{name: count for name, count in averaged.items() if count})
+    ours = network.renamed(state)
+    channels = next((t.shape[1] for name, t in ours.items() if name.startswith("stem.") and t.ndim == 4), 3)
+    classes = about.get("classes") or (len(ours["head.bias"]) if "head.bias" in ours else HEADLESS)
+    model = files.build(network, channels, classes)
+    if "head" in about:
+        model.renew_head(classes, **about["head"])
+    if not any(name.startswith("head.") for name in ours):
+        ours |= {f"head.{name}": torch.zeros_like(p) for name, p in model.head.named_parameters()}
+    model.load_state_dict(ours)
+    return model, channels, classes
+
+
+def weights_in(file: Path, sha256: str) -> dict[str, "Tensor"]:
+    """The state dict in a checkpoint file: .safetensors, or of torch.save, alone or under the key `state_dict`.
+
+    Raises:
+        UserError: where the file is missing, is not the one with this sha256, or holds no plain tensors.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not file.exists():
+        raise UserError(f"{file} is missing; put the checkpoint there")
+    with file.open("rb") as content:
+        if (found := hashlib.file_digest(content, "sha256").hexdigest()) != sha256:
+            raise UserError(
+                f"{file} has the sha256 {found}, not {sha256}; put the right file there, or mend the config"
+            )
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
+        reason = str(error) or "it is empty"
+        raise UserError(f"{file} holds no plain tensors ({reason}); save a state dict alone") from None
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise UserError(f"{file} holds no state dict (names and tensors); save one")
+    return dict(state)
+
+
+def slug(spec: Bring, parents: Mapping[str, Node]) -> str:
+    """`resnet50.IMAGENET1K_V1`, or with the file's name."""
+    name = spec.weights or re.sub(r"[^A-Za-z0-9-]+", "-", PurePosixPath(spec.file or "").stem)
+    return f"{spec.network.slug}.{name}"
+
+
+KIND = Kind(Bring, "model.safetensors", slug, minutes=30, gpu=False)

@@ -3,24 +3,31 @@
 import json
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from robust_transfer.data import tensors
 from robust_transfer.errors import UserError
-from robust_transfer.models import files
-from robust_transfer.plan.specs import Smoothing
-from robust_transfer.smoothing.certify import Certificate, certify_set
-from robust_transfer.smoothing.results import average_certified_radius, certified_accuracy, evenly_spaced
+from robust_transfer.specs.datasets import Split
+from robust_transfer.specs.fields import Spec, WholeNumber
+from robust_transfer.specs.smoothing import Smoothing
 from robust_transfer.stages.job import Job
-from robust_transfer.store import write_json
-from robust_transfer.training.signals import Interrupted, listening
+from robust_transfer.stages.node import Kind, Node
+
+if TYPE_CHECKING:
+    from robust_transfer.smoothing.certify import Certificate
 
 log = logging.getLogger("robust_transfer")
 BATCH = 1024
 """Samples in a forward pass; no count depends on it."""
+
+
+class Certify(Spec):
+    """How the classifier is smoothed and certified, on images of a split. seed: of the noise."""
+
+    smoothing: Smoothing
+    split: Split
+    seed: WholeNumber
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -28,8 +35,17 @@ def run(job: Job) -> dict[str, Any]:
 
     A killed certification continues after the last image whose certificate was saved.
     """
-    smoothing = Smoothing.model_validate(job.spec["smoothing"])
-    part = tensors.load(job.parent("data")).split(job.spec["split"])
+    import pandas as pd
+
+    from robust_transfer.data import tensors
+    from robust_transfer.models import files
+    from robust_transfer.signals import Interrupted, listening
+    from robust_transfer.smoothing.certify import Certificate, certify_set
+    from robust_transfer.smoothing.results import average_certified_radius, certified_accuracy, evenly_spaced
+    from robust_transfer.store import write_json
+
+    smoothing = job.spec.smoothing
+    part = tensors.load(job.parent("data")).in_memory(job.spec.split)
     network, *_ = files.load(job.parent("model"))
     places = evenly_spaced(len(part), smoothing.images, smoothing.whole_steps)
     state = job.checkpoint.with_suffix(".json")
@@ -41,7 +57,7 @@ def run(job: Job) -> dict[str, Any]:
         if stop or time.monotonic() - saved_at > job.machine["checkpoint_seconds"]:
             write_json(state, {"run": job.node.id, "certificates": made})
             saved_at = time.monotonic()
-        if stop:
+        if stop.signal is not None:
             raise Interrupted(stop.signal)
 
     with listening() as stop:
@@ -51,7 +67,7 @@ def run(job: Job) -> dict[str, Any]:
                 part.images,
                 places,
                 smoothing,
-                seed=job.spec["seed"],
+                seed=job.spec.seed,
                 batch=BATCH,
                 device=job.device,
                 progress=save,
@@ -71,10 +87,20 @@ def run(job: Job) -> dict[str, Any]:
     }
 
 
-def _done(state: Path, run: str) -> list[Certificate]:
+def _done(state: Path, run: str) -> "list[Certificate]":
     """What an earlier run of the same node had saved; nothing where that is damaged or another node's."""
+    from robust_transfer.smoothing.certify import Certificate
+
     try:
         content = json.loads(state.read_text(encoding="utf-8"))
         return [Certificate(*each) for each in content["certificates"]] if content["run"] == run else []
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return []
+
+
+def slug(spec: Certify, parents: Mapping[str, Node]) -> str:
+    """The model and how it is smoothed."""
+    return f"{parents['model'].slug}.{spec.smoothing.slug}"
+
+
+KIND = Kind(Certify, "certificates.parquet", slug, minutes=720, resumes=True)

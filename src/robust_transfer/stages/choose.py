@@ -1,11 +1,23 @@
 """choose: of several models trained with different values (a grid search), the one that does best on a split."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from robust_transfer.data import tensors
-from robust_transfer.models import files
-from robust_transfer.models.classifier import predict
+from pydantic import Field
+
+from robust_transfer.specs.datasets import Split
+from robust_transfer.specs.fields import Spec
 from robust_transfer.stages.job import Job
+from robust_transfer.stages.node import Kind, Node
+
+
+class Choose(Spec):
+    """The split on which candidates are compared, and the values that each was trained with, in the order of the
+    parents candidate0, candidate1, ...
+    """
+
+    split: Split
+    candidates: Annotated[list[dict[str, float]], Field(min_length=1)]
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -13,12 +25,17 @@ def run(job: Job) -> dict[str, Any]:
 
     Returns the chosen values, and every candidate's accuracy in per cent in the order of the spec.
     """
-    part = tensors.load(job.parent("data")).split(job.spec["split"])
+    from robust_transfer.data import tensors
+    from robust_transfer.models import files
+    from robust_transfer.models.classifier import predict
+
+    part = tensors.load(job.parent("data")).in_memory(job.spec.split)
     images, labels = part.images.to(job.device), part.labels.to(job.device)
-    found = []
-    for place, values in enumerate(job.spec["candidates"]):
+    found: list[int] = []
+    for place, values in enumerate(job.spec.candidates):
         network, spec, channels, classes = files.load(job.parent(f"candidate{place}"))
-        logits = predict(network.to(job.device), images)
+        with job.blaming(f"candidate{place}"):
+            logits = predict(network.to(job.device), images)
         right = int((logits.argmax(1) == labels).sum())
         if not found or right > max(found):
             # With what the candidate itself took from an earlier choice, so that one choice says all.
@@ -26,3 +43,11 @@ def run(job: Job) -> dict[str, Any]:
             files.save(job.output, network.cpu(), spec, channels, classes, chosen=chosen)
         found.append(right)
     return {"chosen": chosen, "accuracies": [100 * right / len(part) for right in found], "n": len(part)}
+
+
+def slug(spec: Choose, parents: Mapping[str, Node]) -> str:
+    """The first candidate, and how many there are."""
+    return f"{parents['candidate0'].slug}.best-of-{len(spec.candidates)}"
+
+
+KIND = Kind(Choose, "model.safetensors", slug)

@@ -1,32 +1,80 @@
 """craft: adversarial examples of a split against one model, cached as a tensor."""
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-from pydantic import TypeAdapter
-from safetensors.torch import save_file
-
-from robust_transfer.attacks.craft import craft
-from robust_transfer.data import tensors
+from robust_transfer.attacks.algorithms import AnyAttack
 from robust_transfer.errors import UserError
-from robust_transfer.models import files
-from robust_transfer.plan.specs import AnyAttack
+from robust_transfer.specs.datasets import Split
+from robust_transfer.specs.fields import Spec, WholeNumber
 from robust_transfer.stages.job import Job
+from robust_transfer.stages.node import Kind, Node
 
 BATCH = 250
 
+log = logging.getLogger("robust_transfer")
+
+
+class Craft(Spec):
+    """An attack on the images of a split. seed: of what it draws at random."""
+
+    attack: AnyAttack
+    split: Split
+    seed: WholeNumber
+
 
 def run(job: Job) -> dict[str, Any]:
-    """Write the examples (uint16, value / 65535, N x C x H x W); returns how many there are."""
-    attack = TypeAdapter(AnyAttack).validate_python(job.spec["attack"])
-    part = tensors.load(job.parent("data")).split(job.spec["split"])
+    """Write the examples (uint16, value / 65535, N x C x H x W); returns how many there are.
+
+    Images that outcomes among the parents (`beaten0`, `beaten1`, ...) have wrong are not attacked but stay clean; then
+    it returns how many were attacked, too. zero_gradients: the share of those attacked at which there is no gradient.
+    """
+    import pandas as pd
+    import torch
+    from safetensors.torch import save_file
+
+    from robust_transfer.attacks.budget import units
+    from robust_transfer.attacks.craft import craft, zero_gradients
+    from robust_transfer.data import tensors
+    from robust_transfer.models import files
+
+    part = tensors.load(job.parent("data")).in_memory(job.spec.split)
     network, *_ = files.load(job.parent("model"))
     network.to(job.device)
+    earlier = [pd.read_parquet(job.parent(role)) for role in job.parents if role.startswith("beaten")]
+    left = torch.ones(len(part), dtype=torch.bool)
+    for outcomes in earlier:
+        left &= torch.from_numpy((outcomes.prediction == outcomes.label).to_numpy(copy=True))
+    examples = torch.empty(part.images.shape, dtype=torch.uint16)
+    bits = examples.view(torch.int16)  # torch doesn't write uint16 by index
+    bits[~left] = units(part.images[~left]).to(torch.int16)
     try:
-        examples = craft(
-            network, part.images, part.labels, attack, batch_size=BATCH, seed=job.spec["seed"], device=job.device
-        )
+        bits[left] = craft(
+            network,
+            part.images[left],
+            part.labels[left],
+            job.spec.attack,
+            batch_size=BATCH,
+            seed=job.spec.seed,
+            device=job.device,
+        ).view(torch.int16)
     except FloatingPointError as error:
         raise UserError(f"{error}; the training of {job.node.parents['model']} has diverged: look at its log") from None
-    save_file({"examples": examples.to(torch.uint16).contiguous()}, job.output)
-    return {"n": len(part)}
+    save_file({"examples": examples}, job.output)
+    zero = zero_gradients(network, part.images[left], part.labels[left], BATCH, job.device)
+    if zero > 0.5:
+        log.warning(
+            "at %.0f %% of the images the network has no gradient: attacks that follow gradients do nothing there, and "
+            "their robust accuracy says nothing; try square, or examples made against another network",
+            100 * zero,
+        )
+    return {"n": len(part), "zero_gradients": zero} | ({"attacked": int(left.sum())} if earlier else {})
+
+
+def slug(spec: Craft, parents: Mapping[str, Node]) -> str:
+    """Data set, model and attack."""
+    return f"{parents['data'].slug}.by.{parents['model'].slug}.{spec.attack.slug}"
+
+
+KIND = Kind(Craft, "examples.safetensors", slug, version=2, minutes=120)

@@ -1,38 +1,63 @@
 """displacement: how far augmentation moves the features of images."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
-
-from robust_transfer.data import tensors
-from robust_transfer.data.batches import one_pass
-from robust_transfer.models import files
-from robust_transfer.plan.specs import Schedule
+from robust_transfer.specs.datasets import Split
+from robust_transfer.specs.fields import Spec, WholeNumber
+from robust_transfer.specs.schedules import Augmentation, Schedule
 from robust_transfer.stages.job import Job
-from robust_transfer.training.randomness import reseed
+from robust_transfer.stages.node import Kind, Node
 
 BATCH = 250
 
 
-@torch.no_grad()
+class Displacement(Spec):
+    """An augmentation of the images of a split. seed: of its draws."""
+
+    augmentation: Augmentation
+    split: Split
+    seed: WholeNumber
+
+
 def run(job: Job) -> dict[str, Any]:
     """Write the l2 distance (N float32) between the penultimate features of each image as it is and augmented once.
 
     Shafahi et al. 2020, appendix B and figure 7.
     """
+    import torch
+    from safetensors.torch import save_file
+
+    from robust_transfer.data import tensors
+    from robust_transfer.data.batches import one_pass
+    from robust_transfer.models import files
+    from robust_transfer.models.classifier import numbers
+    from robust_transfer.randomness import reseed
+
     network, *_ = files.load(job.parent("model"))
     network.to(job.device)
-    part = tensors.load(job.parent("data"), job.device).split(job.spec["split"])
-    seed = job.spec["seed"]
+    part = tensors.load(job.parent("data"), job.device).split(job.spec.split)
+    seed = job.spec.seed
     # Of this schedule nothing counts but how images are augmented.
-    schedule = Schedule(iterations=1, batch_size=BATCH, lr=1.0, seed=seed, **job.spec["augmentation"])
+    augmentation = job.spec.augmentation.model_dump()
+    schedule = Schedule(iterations=1, batch_size=BATCH, lr=1.0, seed=seed, **augmentation)
     reseed(seed, "displacement")
     distances = []
     augmented = one_pass(part, torch.arange(len(part)), schedule)
-    for (images, _), moved in zip(part.plain(BATCH), augmented, strict=True):
-        difference = network.features(images) - network.features(moved)
-        distances.append(torch.linalg.vector_norm(difference, dim=1).cpu())
-    distances = torch.cat(distances)
-    save_file({"distances": distances}, job.output)
-    return {"n": len(distances), "mean": float(distances.mean())}
+    with torch.no_grad():
+        for (images, _), moved in zip(part.plain(BATCH), augmented, strict=True):
+            difference = network.features(images) - network.features(moved)
+            distances.append(torch.linalg.vector_norm(difference, dim=1).cpu())
+    distance = torch.cat(distances)
+    with job.blaming("model"):
+        numbers(distance, "distances between its features")
+    save_file({"distances": distance}, job.output)
+    return {"n": len(distance), "mean": float(distance.mean())}
+
+
+def slug(spec: Displacement, parents: Mapping[str, Node]) -> str:
+    """The data set and the model."""
+    return f"{parents['data'].slug}.under.{parents['model'].slug}.augmented"
+
+
+KIND = Kind(Displacement, "distances.safetensors", slug)

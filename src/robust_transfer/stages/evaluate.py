@@ -1,36 +1,49 @@
 """evaluate: each image's outcome under a model, for a clean split or for adversarial examples of it."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-import torch
-from pydantic import TypeAdapter
-from safetensors.torch import load_file
-
-from robust_transfer.attacks.budget import check_budget, to_float
-from robust_transfer.data import tensors
-from robust_transfer.models import files
-from robust_transfer.models.classifier import predict
-from robust_transfer.plan.specs import AnyAttack
+from robust_transfer.specs.datasets import Split
+from robust_transfer.specs.fields import Spec
 from robust_transfer.stages.job import Job
+from robust_transfer.stages.node import Kind, Node
 
 BATCH = 512
 
 
+class Evaluate(Spec):
+    """split: of the clean images; none where adversarial examples (the parent `examples`) are shown."""
+
+    split: Split | None = None
+
+
 def run(job: Job) -> dict[str, Any]:
     """Write one row an image (index, label, prediction, confidence); returns accuracy in per cent."""
-    crafted = job.plan.nodes[job.node.parents["examples"]].spec if job.has("examples") else None
+    import pandas as pd
+    import torch
+    from safetensors.torch import load_file
+
+    from robust_transfer.attacks.budget import check_budget, to_float
+    from robust_transfer.data import tensors
+    from robust_transfer.data.encoded import EncodedPart
+    from robust_transfer.models import files
+    from robust_transfer.models.classifier import predict
+
+    crafted = job.spec_of("examples") if job.has("examples") else None
     data = tensors.load(job.parent("data"), data_root=job.data_root)
-    part = data.split(crafted["split"] if crafted else job.spec["split"])
+    part: tensors.Part | EncodedPart
     network, *_ = files.load(job.parent("model"))
     network.to(job.device)
     if crafted:
+        part = data.in_memory(crafted.split)
         stored = load_file(job.parent("examples"))["examples"]
-        check_budget(stored, part.images, TypeAdapter(AnyAttack).validate_python(crafted["attack"]))
+        check_budget(stored, part.images, crafted.attack)
         shown = (to_float(examples) for examples in stored.split(BATCH))
     else:
+        part = data.split(job.spec.split)
         shown = (images for images, _ in part.plain(BATCH))  # a training split may be too large to be made at once
-    logits = torch.cat([predict(network, images.to(job.device)).cpu() for images in shown])
+    with job.blaming("model"):
+        logits = torch.cat([predict(network, images.to(job.device)).cpu() for images in shown])
     confidence, prediction = logits.softmax(1).max(1)
     outcomes = pd.DataFrame(
         {
@@ -42,3 +55,15 @@ def run(job: Job) -> dict[str, Any]:
     )
     outcomes.to_parquet(job.output, index=False)
     return {"accuracy": 100 * float((outcomes.prediction == outcomes.label).mean()), "n": len(part)}
+
+
+def slug(spec: Evaluate, parents: Mapping[str, Node]) -> str:
+    """The model and what it is shown: clean images, examples made against itself, or `from-` another model."""
+    model, examples = parents["model"], parents.get("examples")
+    if examples is None:
+        return f"{model.slug}.clean"
+    attack = examples.slug.rsplit(".by.", 1)[-1].removeprefix(model.slug + ".")
+    return f"{model.slug}.{'' if examples.parents['model'] == model.id else 'from-'}{attack}"
+
+
+KIND = Kind(Evaluate, "outcomes.parquet", slug, minutes=30)

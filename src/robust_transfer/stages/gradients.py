@@ -1,16 +1,19 @@
 """gradients: what a model reacts to, image by image."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from safetensors.torch import save_file
-
-from robust_transfer.data import tensors
-from robust_transfer.figures.arrays import evenly
-from robust_transfer.models import files
-from robust_transfer.models.classifier import to_pixels
+from robust_transfer.specs.datasets import Split
+from robust_transfer.specs.fields import Count, Spec
 from robust_transfer.stages.job import Job
+from robust_transfer.stages.node import Kind, Node
+
+
+class Gradients(Spec):
+    """Gradients of the loss with respect to `count` images, evenly spaced over a split."""
+
+    split: Split
+    count: Count
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -19,12 +22,31 @@ def run(job: Job) -> dict[str, Any]:
     Shafahi et al. 2020, section 5 and figure 5. In double precision: in single, what the softmax of a model that is
     sure of an image lacks to 1 is lost to rounding, and with it a part of the gradient.
     """
-    part = tensors.load(job.parent("data")).split(job.spec["split"])
-    chosen = torch.from_numpy(evenly(len(part), job.spec["count"]))
+    import torch
+    import torch.nn.functional as F
+    from safetensors.torch import save_file
+
+    from robust_transfer.data import tensors
+    from robust_transfer.data.splits import evenly
+    from robust_transfer.models import files
+    from robust_transfer.models.classifier import numbers, to_pixels
+
+    part = tensors.load(job.parent("data")).in_memory(job.spec.split)
+    chosen = torch.from_numpy(evenly(len(part), job.spec.count))
     network, *_ = files.load(job.parent("model"))
     network.to(job.device, torch.float64).requires_grad_(False)
     images = to_pixels(part.images[chosen]).to(job.device, torch.float64).requires_grad_()
     loss = F.cross_entropy(network(images), part.labels[chosen].to(job.device), reduction="sum")
     (gradients,) = torch.autograd.grad(loss, images)
-    save_file({"gradients": gradients.float().cpu().contiguous()}, job.output)
+    with job.blaming("model"):
+        gradients = numbers(gradients.float().cpu().contiguous(), "its gradients")
+    save_file({"gradients": gradients}, job.output)
     return {"n": len(chosen), "loss": loss.item() / len(chosen)}
+
+
+def slug(spec: Gradients, parents: Mapping[str, Node]) -> str:
+    """The model."""
+    return f"{parents['model'].slug}.gradients"
+
+
+KIND = Kind(Gradients, "gradients.safetensors", slug, minutes=30)

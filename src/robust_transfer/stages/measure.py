@@ -1,35 +1,47 @@
 """measure: how far a transferred model is from the model it was transferred from."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from robust_transfer.data import tensors
-from robust_transfer.models import files
-from robust_transfer.objectives import terms
+from robust_transfer.specs.fields import Spec
 from robust_transfer.stages.job import Job
+from robust_transfer.stages.node import Kind, Node
 
 BATCH = 250
 
 
-@torch.no_grad()
+class Measure(Spec):
+    """The distances of weights and features between the parents `model` and `source`."""
+
+
 def run(job: Job) -> dict[str, Any]:
     """Write the squared distance of the weights (Chin et al. 2020, Eq. 2: the head left out) and that of the stages'
     outputs on the training images (Eq. 3, without lambda), with its standard deviation over images.
     """
+    import torch
+
+    from robust_transfer.data import tensors
+    from robust_transfer.models import files
+    from robust_transfer.models.classifier import numbers
+    from robust_transfer.terms.start_distance import squared_distance
+
     network, *_ = files.load(job.parent("model"))
     source, *_ = files.load(job.parent("source"))
     own = {name: p for name, p in source.named_parameters() if not name.startswith("head.")}
-    found = {"weight_distance": float(terms.start_distance(network, own))}
-    network.to(job.device), source.to(job.device)
-    distances = []
-    for images, _ in tensors.load(job.parent("data"), job.device, job.data_root).train.plain(BATCH):
-        stages, wanted = network.observe(images).stages, source.observe(images).stages
-        # An image at a time in the sum over stages: each stage's mean over its elements.
-        pairs = zip(stages, wanted, strict=True)
-        distances.append(sum((a - b).square().flatten(1).mean(1) for a, b in pairs))
+    with torch.no_grad():
+        found = {"weight_distance": float(squared_distance(network, own))}
+        network.to(job.device), source.to(job.device)
+        distances = []
+        for images, _ in tensors.load(job.parent("data"), job.device, job.data_root).train.plain(BATCH):
+            stages, expected = network.observe(images).stages, source.observe(images).stages
+            # An image at a time in the sum over stages: each stage's mean over its elements.
+            pairs = zip(stages, expected, strict=True)
+            each = ((a - b).square().flatten(1).mean(1) for a, b in pairs)
+            distances.append(sum(each, start=torch.zeros((), device=job.device)))
     distance = torch.cat(distances).double()
+    with job.blaming("model"):
+        numbers(distance, "distances between its features")
     found |= {
         "feature_distance": float(distance.mean()),
         "feature_distance_sd": float(distance.std()),
@@ -37,3 +49,11 @@ def run(job: Job) -> dict[str, Any]:
     }
     job.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
+
+
+def slug(spec: Measure, parents: Mapping[str, Node]) -> str:
+    """The model."""
+    return f"{parents['model'].slug}.to-source"
+
+
+KIND = Kind(Measure, "distances.json", slug)

@@ -1,30 +1,49 @@
 """prepare: a data set, read as distributed, split, as tensors; large photographs to train on stay as files."""
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from robust_transfer.data import collections, splits, tensors
-from robust_transfer.data.pack import pack
-from robust_transfer.data.sources import READERS
-from robust_transfer.plan.specs import AnyDataset
-from robust_transfer.plan.specs.catalogue import CATALOGUE
+from robust_transfer.data.readers import AnyDataset
+from robust_transfer.specs.datasets import Dataset
 from robust_transfer.stages.job import Job
+from robust_transfer.stages.node import Kind, Node
+
+log = logging.getLogger(__name__)
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Write the three splits; returns how many images and classes there are."""
-    spec = TypeAdapter(AnyDataset).validate_python(job.spec)
-    if spec.source == "collection":
-        manifest = collections.read(spec, job.data_root)
-        parts, names = splits.split(spec, manifest.splits()), manifest.classes
+    """Write the three splits; returns how many images and classes there are, and what is unusual, if anything is:
+    `left_out` and `duplicates` (images), `notes` (sentences, which the log has too).
+    """
+    from robust_transfer.data import examine, splits, tensors
+    from robust_transfer.data.pack import pack
+    from robust_transfer.data.source import Files
+
+    spec = job.spec
+    source = examine.examined(spec.read(job.data_root))
+    parts = splits.split(spec, source.splits)
+    names = [source.classes[n] for n in splits.chosen_classes(spec, list(source.classes))]
+    there = {name: labels.tolist() for name, (_, labels) in parts.items()}
+    notes = [*source.notes, *examine.covered(there, names, source.name)]
+    if isinstance(source, Files):
+        duplicates = pack(job.output, parts, names, source.size, source.resize, job.threads, source.below)
+        notes += examine.said_of_duplicates(duplicates, len(parts["test"][1]))
     else:
-        source = READERS[spec.source](spec, job.data_root)
-        parts, names = splits.split(spec, source.splits), source.classes
-    names = [names[i] for i in splits.chosen_classes(spec, len(names))]
-    if spec.source == "collection":
-        below = job.data_root if CATALOGUE[spec.name].stays else None
-        pack(job.output, parts, names, spec.size, spec.resize, job.threads, below)
-    else:
+        parts = {name: (examine.adapted(images, spec.channels), labels) for name, (images, labels) in parts.items()}
+        duplicates, said = examine.duplicates(parts)
+        notes += said
         tensors.save(job.output, parts, names, spec.shown_at)
-    return {name: len(labels) for name, (_, labels) in parts.items()} | {"classes": int(parts["train"][1].max()) + 1}
+    for note in notes:
+        log.warning("%s: %s", source.name, note)
+    counts = {name: len(labels) for name, (_, labels) in parts.items()} | {"classes": len(names)}
+    unusual = {"left_out": source.left_out, "duplicates": duplicates, "notes": notes}
+    return counts | {what: found for what, found in unusual.items() if found}
+
+
+def slug(spec: Dataset, parents: Mapping[str, Node]) -> str:
+    """`digits-5to9`."""
+    return spec.slug
+
+
+KIND = Kind(AnyDataset, "data.safetensors", slug, version=3, minutes=120, gpu=False)

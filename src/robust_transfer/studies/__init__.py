@@ -1,84 +1,111 @@
-"""One module a paper: which node fills which cell of which table or figure. Nothing here imports torch.
+"""One module a paper, and one for a study in YAML: which node fills which cell of which table or figure.
 
-A study module has `Section`, the model of its part of the config; `plan(settings, section, plan, mistakes)`, which
-adds its nodes, tables and figures to the plan; and `headline(section)`, a table and the few cells of it that show what
-a switch does.
+Nothing here imports torch.
+
+A module has the study's `Section`, the model of its part of the config, and its `Study`; see base.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
+from typing import Any, NamedTuple
 
 from robust_transfer.plan import config as configs
+from robust_transfer.plan import layers
+from robust_transfer.plan.effective import Value, values_of
 from robust_transfer.plan.graph import Plan
+from robust_transfer.plan.layers import Layer
+from robust_transfer.plan.mistakes import check, unknown_key
 from robust_transfer.plan.protocol import PROTOCOLS, Protocol
-from robust_transfer.plan.specs import Spec
-from robust_transfer.studies import cartl, davchev, protocols, renofeation, shafahi, vaishnavi
+from robust_transfer.plan.reading import with_text_keys
+from robust_transfer.studies import protocols
+from robust_transfer.studies.base import Study
+from robust_transfer.studies.cartl import Cartl
+from robust_transfer.studies.custom import Custom
+from robust_transfer.studies.davchev import Davchev
+from robust_transfer.studies.places import at_edges
+from robust_transfer.studies.renofeation import Renofeation
+from robust_transfer.studies.shafahi import Shafahi
+from robust_transfer.studies.vaishnavi import Vaishnavi
 
-STUDIES = {
-    "cartl": cartl,
-    "davchev": davchev,
-    "renofeation": renofeation,
-    "shafahi": shafahi,
-    "vaishnavi": vaishnavi,
-}
+PAPERS: dict[str, type[Study]] = {study.name: study for study in (Cartl, Davchev, Renofeation, Shafahi, Vaishnavi)}
+STUDIES: dict[str, type[Study]] = {**PAPERS, Custom.name: Custom}
 
 
-def make_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
+class Planned(NamedTuple):
+    """What a config comes to. values: with the switches resolved."""
+
+    plan: Plan
+    settings: configs.Settings
+    studies: dict[str, Study]
+    values: dict[str, Any]
+
+
+def make_plan(config: Mapping[str, Any], workflow: Path, over: Sequence[Layer] = ()) -> Plan:
     """The plan of a config: all nodes, tables and figures of the studies it names.
 
-    config: the user's layer, as read from config.yaml. workflow: the folder of recipes/ and scales/.
+    config: as read from config.yaml. workflow: the folder of recipes/ and scales/. over: the user's layers above it.
 
     Raises:
         UserError: with every mistake in the config, a line each.
     """
-    plan, settings, sections = _planned(config, workflow)
+    stack = layers.stack([Layer("config.yaml", with_text_keys(config)), *over], workflow)
+    plan, settings, studies, _ = _planned(stack)
     if settings.compare_protocols:
-        for name, section in sections.items():
-            variants = _variants(config, workflow, name)
-            protocols.add_table(plan, settings, name, STUDIES[name].headline(section), variants)
+        for name, study in studies.items():
+            if name in PAPERS:  # the switches are theirs
+                protocols.add_table(plan, settings, name, study.headline(), _variants(stack, workflow, name))
     return plan
 
 
-def _variants(config: Mapping[str, Any], workflow: Path, name: str) -> Iterator[tuple[str, Protocol, Plan]]:
+def effective(user: Sequence[Layer], workflow: Path) -> list[Value]:
+    """Every value of the config of the user's layers, with its origin.
+
+    Raises:
+        UserError: with every mistake in the config, a line each.
+    """
+    stack = layers.stack(user, workflow)
+    _, settings, studies, values = _planned(stack)
+    return list(values_of(stack, settings, values, {name: study.section for name, study in studies.items()}))
+
+
+def _variants(stack: list[Layer], workflow: Path, name: str) -> Iterator[tuple[str, Protocol, Plan]]:
     """The plans of one study with each of its switches set to each protocol, all else as the config says."""
     alone = {"studies": [name], "main_study": name, "compare_protocols": False}
     for switch in protocols.switches_of(name, workflow):
         for choice in PROTOCOLS:
-            switches = {**(config.get("switches") or {}), switch: choice}
-            yield switch, choice, _planned({**config, **alone, "switches": switches}, workflow)[0]
+            variant = Layer("compare_protocols", {**alone, "switches": {switch: choice}})
+            yield switch, choice, _planned([*stack, variant]).plan
 
 
-def _planned(config: Mapping[str, Any], workflow: Path) -> tuple[Plan, configs.Settings, dict[str, Spec]]:
-    """The plan, the settings and the studies' sections; see make_plan."""
-    settings, values, mistakes = configs.load(config, workflow)
+def _planned(stack: list[Layer]) -> Planned:
+    """See make_plan."""
+    settings, values, mistakes = configs.load(stack, {name: study.Section for name, study in STUDIES.items()})
     known = {*configs.Settings.model_fields, *STUDIES}
     for key in values:
         if key not in known:
-            mistakes.append(configs.unknown_key(key, known))
-    names = values.get("studies") if isinstance(values.get("studies"), list) else []
+            mistakes.append(unknown_key(key, known))
+    names = given if isinstance(given := values.get("studies"), list) else []
     sections = {}
     for i, name in enumerate(names):
         if study := configs.look_up(name, STUDIES, "study", f"studies[{i}]", mistakes):
-            sections[name] = configs.check(study.Section, values.get(name, {}), name, mistakes)
+            sections[name] = check(study.Section, values.get(name, {}), name, mistakes)
     if values.get("main_study") not in names:
         mistakes.append(
             f"main_study: {values.get('main_study')!r} is not among the studies {', '.join(map(str, names))}"
         )
     plan = Plan({"config": dict(values)})
+    studies = {
+        name: STUDIES[name](settings, section, plan) for name, section in sections.items() if settings and section
+    }
+    for each in studies.values():
+        mistakes += each.add()
     if settings:
-        for name, section in sections.items():
-            if section:
-                try:
-                    STUDIES[name].plan(settings, section, plan, mistakes)
-                except ValidationError as error:  # values that are well each by itself, and do not go together
-                    mistakes += [f"{name}.{item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
-    configs.fail(mistakes)
+        mistakes += at_edges(plan, settings, list(studies.values()))
+    configs.fail(mistakes, stack)
+    assert settings  # without them there is a mistake
     plan.origin |= {
         "main_study": settings.main_study,
         "machine": settings.machine.model_dump(),
         "data_root": settings.data_root,
     }
-    return plan, settings, sections
+    return Planned(plan, settings, studies, values)

@@ -5,21 +5,23 @@ again on clean, FGSM or PGD examples, and attacked in a black box (examples of o
 white box. Table 1 holds all 24 networks; figures 2 to 5 are heatmaps of its rows.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Collection, Iterator
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from robust_transfer.plan import build
-from robust_transfer.plan.config import Settings, check_depth, look_up
-from robust_transfer.plan.graph import Node, Plan
-from robust_transfer.plan.published import published_table
-from robust_transfer.plan.specs import AnyAttack, Fraction, Inputs, Recipe, Schedule, Spec, Trainable
+from robust_transfer.plan.specs import AnyAttack, Fraction, Inputs, Schedule, Spec, Trainable
+from robust_transfer.studies import extra
+from robust_transfer.studies.base import Cell, Model, Numbers, figure, grid, shows, table
+from robust_transfer.studies.checks import DatasetName, NetworkName
+from robust_transfer.studies.extra import NONE, Paper, ours
 from robust_transfer.studies.protocols import Headline
 
 Depth = Annotated[Literal["1", "12", "56"], BeforeValidator(str)]
 """The paper's names of the depths: layers of ResNet-56 that are trained."""
 
-DEPTHS = ("1", "12", "56")
+DEPTHS: tuple[Depth, ...] = ("1", "12", "56")
 TRAININGS = ("nat", "fgsm", "pgd")
 COLUMNS = ("clean", "BB-FGSM", "BB-PGD", "WB-FGSM", "WB-PGD")
 COMBINATIONS = {  # the order of Table 1: under each baseline, the source -> target combinations that follow it
@@ -33,171 +35,61 @@ class Attacks(Spec):
     """The attacks, each on its own so that one can be changed alone."""
 
     train_fgsm: AnyAttack = Field(alias="train-FGSM")
+    """The attack of FGSM adversarial training."""
     train_pgd: AnyAttack = Field(alias="train-PGD")
+    """The attack of PGD adversarial training."""
     bb_fgsm: AnyAttack = Field(alias="BB-FGSM")
+    """FGSM against the substitute: a black box."""
     bb_pgd: AnyAttack = Field(alias="BB-PGD")
+    """PGD against the substitute: a black box."""
     wb_fgsm: AnyAttack = Field(alias="WB-FGSM")
+    """FGSM against the evaluated model itself: a white box."""
     wb_pgd: AnyAttack = Field(alias="WB-PGD")
+    """PGD against the evaluated model itself: a white box."""
 
 
 class Schedules(Spec):
-    """natural, adversarial: from a random start; substitute: the black box's source; transfer: every target model."""
+    """How long and how fast each training goes."""
 
     natural: Schedule
+    """Natural training from a random start."""
     adversarial: Schedule
+    """Adversarial training from a random start."""
     substitute: Schedule
+    """The black box's source."""
     transfer: Schedule
+    """Every target model."""
 
 
-class Section(Spec):
-    """The `davchev` part of the config.
+class Section(extra.Section):
+    """The `davchev` part of the config."""
 
-    source, target: names of data sets. network, substitute: names of networks.
-    depths: what each of the paper's depths trains.
-    clean_weight: the clean batch's share of an adversarial run's loss.
-    evaluated_on: test is what is reported; validation is for choosing values (eps, a schedule, a network).
-    """
+    attackers = (*extra.Section.attackers, "substitute")
 
-    source: str
-    target: str
-    network: str
-    substitute: str
+    source: DatasetName
+    """The data set that is transferred from."""
+    target: DatasetName
+    """The data set that is transferred to."""
+    network: NetworkName
+    """The network of all source and target models."""
+    substitute: NetworkName
+    """The network of the black box's substitute."""
     depths: Annotated[dict[Depth, Trainable], Field(min_length=3)]
+    """What each of the paper's depths trains."""
     frozen_statistics: Literal["hold", "drift"]
+    """Whether batch norm's running statistics are held in the frozen part, or drift with the new data."""
     clean_weight: Fraction
+    """The clean batch's share of an adversarial run's loss."""
     attacks: Attacks
     schedules: Schedules
-    evaluated_on: Literal["test", "validation"] = "test"
 
+    @property
+    def starts(self) -> tuple[str, ...]:
+        return (*TRAININGS, NONE)
 
-def plan(settings: Settings, section: Section, plan: Plan, mistakes: list[str]) -> None:
-    """Add Table 1, figures 2 to 5 and all that they need."""
-    source = look_up(section.source, settings.datasets, "data set", "davchev.source", mistakes)
-    target = look_up(section.target, settings.datasets, "data set", "davchev.target", mistakes)
-    network = look_up(section.network, settings.networks, "network", "davchev.network", mistakes)
-    substitute = look_up(section.substitute, settings.networks, "network", "davchev.substitute", mistakes)
-    for depth, trainable in section.depths.items():
-        check_depth(trainable, network, f"davchev.depths.{depth}", mistakes)
-    for role, data in (("source", source), ("target", target)):
-        wanting = [f"schedules.{name}.select" for name, value in section.schedules if value.select == "best_validation"]
-        wanting += ["evaluated_on"] if section.evaluated_on == "validation" else []
-        if data and data.validation == 0 and wanting:
-            mistakes.append(
-                f"davchev.{wanting[0]}: a validation split is wanted; set "
-                f"datasets.{getattr(section, role)}.validation above 0, or select: last"
-            )
-    if mistakes:
-        return
-
-    attacks, schedules = section.attacks, section.schedules
-    source_data, target_data = build.prepare(plan, source), build.prepare(plan, target)
-
-    def inputs(training: str) -> Inputs:
-        attack = {"nat": None, "fgsm": attacks.train_fgsm, "pgd": attacks.train_pgd}[training]
-        return Inputs(attack=attack, clean_weight=section.clean_weight if attack else 0.5)
-
-    def seeded(schedule: Schedule) -> Schedule:
-        return schedule if "seed" in schedule.model_fields_set else schedule.model_copy(update={"seed": settings.seed})
-
-    def from_scratch(data: Node, training: str) -> Node:
-        schedule = schedules.natural if training == "nat" else schedules.adversarial
-        recipe = Recipe(network=network, inputs=inputs(training), schedule=seeded(schedule))
-        return build.pretrain(plan, data, recipe)
-
-    def transferred(start: str, training: str, depth: str) -> Node:
-        recipe = Recipe(
-            trainable=section.depths[depth],
-            # Where all is trained nothing is frozen, and the switch must not make another node.
-            frozen_statistics="hold" if section.depths[depth] == "all" else section.frozen_statistics,
-            inputs=inputs(training),
-            schedule=seeded(schedules.transfer),
-        )
-        return build.transfer(plan, target_data, recipe, start=sources[start])
-
-    def crafted(model: Node, attack: AnyAttack) -> Node:
-        return build.craft(plan, model, target_data, attack, settings.seed, section.evaluated_on)
-
-    sources = {training: from_scratch(source_data, training) for training in TRAININGS}
-    networks: dict[str, Node] = {}
-    for baseline, combinations in COMBINATIONS.items():
-        networks[f"R_{baseline}"] = from_scratch(target_data, baseline)
-        for start, training in combinations:
-            for depth in DEPTHS:
-                networks[f"R_{start}->{training} {depth}"] = transferred(start, training, depth)
-
-    recipe = Recipe(network=substitute, schedule=seeded(schedules.substitute))
-    black_box = build.pretrain(plan, target_data, recipe)
-    shown_to_all = {
-        "BB-FGSM": crafted(black_box, attacks.bb_fgsm),
-        "BB-PGD": crafted(black_box, attacks.bb_pgd),
-    }
-
-    printed = published_table("davchev", "table1")
-    cells = []
-    for row, model in networks.items():
-        examples = {
-            "clean": None,
-            **shown_to_all,
-            "WB-FGSM": crafted(model, attacks.wb_fgsm),
-            "WB-PGD": crafted(model, attacks.wb_pgd),
-        }
-        for column in COLUMNS:
-            outcome = build.evaluate(plan, model, target_data, examples[column], section.evaluated_on)
-            cells.append(
-                {
-                    "row": row,
-                    "column": column,
-                    "metric": "accuracy",
-                    "nodes": {"outcomes": outcome.id},
-                    "published": printed.get((row, column)),
-                }
-            )
-
-    measured = (
-        f"Measured at scale {settings.scale}: {source.slug} -> {target.slug}, {network.slug}, black box from "
-        f"{substitute.slug}, {section.evaluated_on} split, protocol {settings.protocol}"
-    )
-    plan.add_product(
-        "table",
-        "davchev",
-        "table1",
-        {
-            "title": "Accuracy (per cent) under black-box and white-box attacks",
-            "measured": measured,
-            "published": "Davchev et al. 2019, Table 1: CIFAR-100 -> CIFAR-10, ResNet-56, black box from DenseNet-121",
-            "corner": "Network",
-            "cells": cells,
-        },
-    )
-    for name, panels in figure_panels().items():
-        rows = {row for panel in panels for block in panel["row_blocks"] for row in block}
-        plan.add_product(
-            "figure",
-            "davchev",
-            name,
-            {
-                "draw": "normalised_heatmap",
-                "title": FIGURE_TITLES[name],
-                "measured": measured,
-                "panels": panels,
-                "column_blocks": [["clean"], ["BB-FGSM", "BB-PGD"], ["WB-FGSM", "WB-PGD"]],
-                "cells": [{k: v for k, v in cell.items() if k != "published"} for cell in cells if cell["row"] in rows],
-            },
-        )
-
-
-def headline(section: Section) -> Headline:
-    """Robust sources, targets and from scratch, clean and under the strongest attack."""
-    rows = ["R_fgsm->nat 12", "R_pgd->nat 12", "R_fgsm->fgsm 56", "R_pgd->pgd 56", "R_pgd"]
-    return "table1", [(row, column) for row in rows for column in ("clean", "WB-PGD")]
-
-
-FIGURE_TITLES = {
-    "fig2": "Robustness inherited by natural transfer",
-    "fig3": "Training routines compared",
-    "fig4": "All networks",
-    "fig5": "FGSM against PGD",
-}
+    def printed(self) -> dict[str, Collection[str]]:
+        rows = [row for panel in figure_panels()["fig4"] for block in panel["row_blocks"] for row in block]
+        return {"methods": rows, "attacks": COLUMNS, "targets": ()}
 
 
 def figure_panels() -> dict[str, list[dict]]:
@@ -230,3 +122,142 @@ def figure_panels() -> dict[str, list[dict]]:
         "fig4": [{"title": "", "row_blocks": [baselines, *(to_nat[d] + to_adversarial[d] for d in DEPTHS)]}],
         "fig5": [one_attack("fgsm"), one_attack("pgd")],
     }
+
+
+def heatmap(number: int, title: str) -> Callable:
+    """A figure of the paper: those cells of table 1 whose rows are in its panels."""
+
+    def drawn(self: "Davchev") -> dict[str, Any]:
+        panels, own = self.panels(f"fig{number}"), list(self.section.extra.attacks)
+        rows = {row for panel in panels for block in panel["row_blocks"] for row in block}
+        blocks = [["clean"], ["BB-FGSM", "BB-PGD"], ["WB-FGSM", "WB-PGD"], *([own] if own else [])]
+        cells = [cell for cell in self.cells if cell["row"] in rows]
+        return {"panels": panels, "column_blocks": blocks, "cells": cells}
+
+    return figure(number, "normalised_heatmap", title)(drawn)
+
+
+def on(row: str, target: str) -> str:
+    """The row of a network on a target of one's own."""
+    return f"{row} on {target}"
+
+
+class Davchev(Paper[Section]):
+    """Table 1 and figures 2 to 5."""
+
+    name, paper = "davchev", "Davchev et al. 2019"
+    Section = Section
+
+    def headline(self) -> Headline:
+        """Robust sources, targets and from scratch, clean and under the strongest attack."""
+        rows = ["R_fgsm->nat 12", "R_pgd->nat 12", "R_fgsm->fgsm 56", "R_pgd->pgd 56", "R_pgd"]
+        return "table1", [(row, column) for row in rows for column in ("clean", "WB-PGD")]
+
+    def measured(self) -> str:
+        section, target = self.section, self.settings.datasets[self.section.target]
+        network, substitute = self.network(section.network), self.network(section.substitute)
+        return f"{self.scene(section.source, target.slug)}, {network.slug}, black box from {substitute.slug}"
+
+    # ---- models ------------------------------------------------------------------------------------------------------
+
+    def from_scratch(self, data: str, training: str) -> Model:
+        """A network trained from a random start: a source, or a baseline on the target."""
+        schedules = self.section.schedules
+        schedule = schedules.natural if training == "nat" else schedules.adversarial
+        return self.pretrained(
+            self.data(data), self.network(self.section.network), schedule, inputs=self.inputs(training)
+        )
+
+    def target_model(self, start: str, training: str, depth: Depth, target: str) -> Model:
+        """A source, trained on the target at some depth."""
+        section = self.section
+        return self.transferred(
+            self.data(target),
+            self.from_scratch(section.source, start),
+            section.schedules.transfer,
+            trainable=section.depths[depth],
+            # Where all is trained nothing is frozen, and the switch must not make another node.
+            frozen_statistics="hold" if section.depths[depth] == "all" else section.frozen_statistics,
+            inputs=self.inputs(training),
+        )
+
+    def inputs(self, training: str) -> Inputs:
+        """Clean images, or both clean and adversarial ones."""
+        attacks = self.section.attacks
+        attack = {"nat": None, "fgsm": attacks.train_fgsm, "pgd": attacks.train_pgd}[training]
+        return Inputs(attack=attack, clean_weight=self.section.clean_weight if attack else 0.5)
+
+    # ---- rows and columns --------------------------------------------------------------------------------------------
+
+    def rows(self, target: str) -> Iterator[tuple[str, Model]]:
+        """All networks: under each baseline, what was transferred with its training."""
+        for baseline, combinations in COMBINATIONS.items():
+            yield f"R_{baseline}", self.from_scratch(target, baseline)
+            for start, training in combinations:
+                for depth in DEPTHS:
+                    yield f"R_{start}->{training} {depth}", self.target_model(start, training, depth, target)
+
+    def own_rows(self, target: str) -> Iterator[tuple[str, Model]]:
+        """The networks of methods of one's own."""
+        for name, method in self.section.extra.methods.items():
+            source = self.from_scratch(self.section.source, method.source("nat"))
+            yield name, self.own(method, self.data(target), source)
+
+    def numbers(self, model: Model) -> Numbers:
+        """The accuracies: clean, on the black box's examples, and on the network's own."""
+        attacks, substitute = self.section.attacks, self.substitute(model.data.name)
+        attackers = [(substitute, attacks.bb_fgsm), (substitute, attacks.bb_pgd)]
+        attackers += [(model, attacks.wb_fgsm), (model, attacks.wb_pgd)]
+        outcomes = [self.clean(model), *(self.attacked(model, attack, attacker) for attacker, attack in attackers)]
+        numbers = {column: shows("accuracy", outcomes=each) for column, each in zip(COLUMNS, outcomes, strict=True)}
+        return numbers | self.under_own(model, "accuracy", substitute=substitute)
+
+    def substitute(self, target: str) -> Model:
+        """The black box's source: what the attacker has in place of the attacked network."""
+        network = self.network(self.section.substitute)
+        return self.pretrained(self.data(target), network, self.section.schedules.substitute)
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Those of all networks; again for each target of one's own."""
+        section = self.section
+        found = [*grid(self.rows(section.target), self.numbers)]
+        found += ours(grid(self.own_rows(section.target), self.numbers))
+        for name, target in section.extra.targets.items():
+            rows = ((on(row, name), model) for row, model in (*self.rows(target), *self.own_rows(target)))
+            found += ours(grid(rows, self.numbers))
+        return found
+
+    def panels(self, name: str) -> list[dict]:
+        """Those of a heatmap of the paper, with methods of one's own where all networks stand; and again for each
+        target of one's own.
+        """
+        extra, panels = self.section.extra, figure_panels()[name]
+        if name == "fig4" and extra.methods:
+            panels = [panel | {"row_blocks": [*panel["row_blocks"], list(extra.methods)]} for panel in panels]
+        again = [
+            {
+                "title": on(panel["title"], target).strip(),
+                "row_blocks": [[on(row, target) for row in block] for block in panel["row_blocks"]],
+            }
+            for target in extra.targets
+            for panel in panels
+        ]
+        return panels + again
+
+    # ---- tables and figures ------------------------------------------------------------------------------------------
+
+    @table(
+        1,
+        "Accuracy (per cent) under black-box and white-box attacks",
+        corner="Network",
+        where="Table 1: CIFAR-100 -> CIFAR-10, ResNet-56, black box from DenseNet-121",
+    )
+    def table1(self) -> list[Cell]:
+        """All networks under all attacks."""
+        return self.cells
+
+    figure2 = heatmap(2, "Robustness inherited by natural transfer")
+    figure3 = heatmap(3, "Training routines compared")
+    figure4 = heatmap(4, "All networks")
+    figure5 = heatmap(5, "FGSM against PGD")

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from robust_transfer.plan.config import Settings, read_yaml
+from robust_transfer.plan.config import Settings
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.protocol import SWITCHES, Protocol, is_switched
+from robust_transfer.plan.reading import read_yaml
 
 Headline = tuple[str, list[tuple[str, str]]]
 """The name of a table, and some of its cells as (row, column)."""
@@ -24,7 +25,7 @@ def switches_of(study: str, workflow: Path) -> list[str]:
 
 
 def _named_for(study: str) -> set[str]:
-    return {switch for switch, text in SWITCHES.items() if text.startswith(f"{study}:")}
+    return {name for name, switch in SWITCHES.items() if switch.study == study}
 
 
 def _switches(value: Any) -> Iterable[str]:

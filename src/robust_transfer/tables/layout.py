@@ -12,6 +12,13 @@ def wide(frame: pd.DataFrame, corner: str) -> pd.DataFrame:
     return table.rename_axis(corner, axis=0).rename_axis(None, axis=1).reset_index()
 
 
+def ours(frame: pd.DataFrame, axis: str) -> list[str]:
+    """The rows or the columns (axis: row or column) of which no cell is the paper's, in their order."""
+    if "ours" not in frame:
+        return []
+    return list(frame.groupby(axis, sort=False).ours.all().loc[lambda all_ours: all_ours].index)
+
+
 def decimals(spec: dict[str, Any], metric: str) -> int:
     """Digits after the point that a table shows of a metric."""
     digits = spec.get("decimals", 1)
@@ -23,7 +30,7 @@ def markdown(frame: pd.DataFrame, spec: dict[str, Any]) -> str:
 
     spec: title, corner, measured; published (the paper's table, or None); decimals (1; or by metric); texts (heading ->
     row -> text: columns of words, after the row label); general (numbers of many sizes, shown as short as they are).
-    A place without a cell stays blank.
+    A place without a cell stays blank. Rows and columns that are not the paper's stand under a rule, and are headed so.
     """
 
     def number(value: float, metric: str) -> str:
@@ -38,9 +45,17 @@ def markdown(frame: pd.DataFrame, spec: dict[str, Any]) -> str:
     shown = wide(frame.assign(value=frame.apply(text, axis=1)), spec["corner"]).fillna("")
     for place, (heading, words) in enumerate(spec.get("texts", {}).items(), start=1):
         shown.insert(place, heading, [words.get(row, "") for row in shown[spec["corner"]]])
+    rows, columns = ours(frame, "row"), ours(frame, "column")
+    if rows:
+        own = shown[spec["corner"]].isin(rows)
+        rule = pd.DataFrame([["**ours**", *[""] * (len(shown.columns) - 1)]], columns=shown.columns)
+        shown = pd.concat([shown[~own], rule, shown[own]])
+    shown = shown.rename(columns={column: f"{column} (ours)" for column in columns})
     lines = [f"# {spec['title']}", "", shown.to_markdown(index=False, disable_numparse=True), ""]
     if frame.published.notna().any():
         lines += ["Each cell: measured (published)."]
+    if rows or columns:
+        lines += ["Ours, and not in the paper: rows under **ours**, columns marked (ours)."]
     reach = max((frame.ci_high - frame.value).max(), (frame.value - frame.ci_low).max())
     if pd.notna(reach):
         sizes = sorted(frame[frame.ci_low.notna()].n.unique())

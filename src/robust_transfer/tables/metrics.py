@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 from safetensors import safe_open
 
+from robust_transfer.estimates import Estimate, Z, exactly, improvement, mean_of, proportion
+from robust_transfer.recipes import TUNABLE
 from robust_transfer.smoothing.results import average_certified_radius, certified_accuracy
-from robust_transfer.tables.estimates import Estimate, Z, exactly, improvement, mean_of, proportion
 
 
 @lru_cache(maxsize=64)
@@ -177,7 +178,17 @@ METRICS: dict[str, Callable[..., Estimate]] = {
     "classes": classes,
     "train_images_a_class": images_a_class("train", "validation"),
     "test_images_a_class": images_a_class("test"),
-    **{f"chosen_{name}": chosen(name) for name in ("lr", "momentum", "weight_decay")},
-    **{f"chosen_{name}": chosen(name) for name in ("feature_distillation", "start_distance")},
+    **{f"chosen_{name}": chosen(name) for name in TUNABLE},
 }
 """Each metric takes the files of a cell's nodes, by role."""
+
+
+def metric(name: str) -> Callable[..., Estimate]:
+    """A metric by its name. `certified_accuracy_R` is there for every radius R; `robustness under MI-FGSM` is
+    robustness, which a figure tells apart by the attack.
+
+    Raises:
+        KeyError: where there is none of that name.
+    """
+    name, at_radius = name.partition(" under ")[0], "certified_accuracy_"
+    return certified_at(float(name.removeprefix(at_radius))) if name.startswith(at_radius) else METRICS[name]

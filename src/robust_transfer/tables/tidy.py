@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from robust_transfer.estimates import exactly
 from robust_transfer.plan.published import PRINTED
-from robust_transfer.tables.estimates import exactly
-from robust_transfer.tables.metrics import METRICS
+from robust_transfer.tables.metrics import metric
 
 COLUMNS = [
     "study",
@@ -21,6 +21,7 @@ COLUMNS = [
     "ci_high",
     "n",
     "published",
+    "ours",
     "nodes",
 ]
 
@@ -31,13 +32,14 @@ def tidy(study: str, table: str, cells: list[dict[str, Any]], artifact_of: Calla
     artifact_of: node id -> its file.
 
     Returns:
-        A frame with COLUMNS; `nodes` holds the ids, joined by a space; `published` is NaN where the paper prints none.
+        A frame with COLUMNS; `nodes` holds the ids, joined by a space; `published` is NaN where the paper prints none;
+        `ours` says that a row or column is none of the paper's.
     """
     rows = []
     for cell in cells:
         files = {role: artifact_of(node) for role, node in cell["nodes"].items()}
         value, low, high, n = (
-            exactly(cell["published"]) if cell["metric"] == PRINTED else METRICS[cell["metric"]](**files)
+            exactly(cell["published"]) if cell["metric"] == PRINTED else metric(cell["metric"])(**files)
         )
         ids = " ".join(cell["nodes"].values())
         rows.append(
@@ -52,6 +54,7 @@ def tidy(study: str, table: str, cells: list[dict[str, Any]], artifact_of: Calla
                 high,
                 n,
                 cell.get("published"),
+                cell.get("ours", False),
                 ids,
             ]
         )

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -10,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from robust_transfer.objectives.objective import Objective
 from robust_transfer.store import replacing
 from robust_transfer.training.averaging import Average
+from robust_transfer.training.objective import Objective
 from robust_transfer.training.schedule import Plateau
 
 
@@ -55,7 +56,7 @@ def save(
         tensors |= {f"average/{name}": tensor for name, tensor in average.state().items()}
     if progress.losses:
         tensors["losses"] = torch.stack(progress.losses)
-    about = {"iteration": progress.iteration, "best": progress.best, "history": progress.history}
+    about: dict[str, Any] = {"iteration": progress.iteration, "best": progress.best, "history": progress.history}
     about["plateau"] = asdict(progress.plateau)
     with replacing(path) as temporary:
         # Tensors may share memory (kept weights right after a selection do not, but clones are cheap and always right).

@@ -1,6 +1,7 @@
 """Layer-wise adaptive rate scaling, for large batches; neither torch nor torchvision has it."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class Lars(Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
         """One step with the gradients as they are; returns the closure's loss."""
         loss = None
         if closure:
@@ -37,11 +38,10 @@ class Lars(Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._move(parameter, group)
+                    self._move(parameter, parameter.grad, group)
         return loss
 
-    def _move(self, parameter: Tensor, group: dict) -> None:
-        step = parameter.grad
+    def _move(self, parameter: Tensor, step: Tensor, group: dict) -> None:
         if parameter.ndim > 1:
             decay = group["weight_decay"]
             length, slope = parameter.norm(), step.norm()

@@ -22,15 +22,15 @@ from robust_transfer.models.classifier import (
     to_pixels,
     with_held_statistics,
 )
-from robust_transfer.objectives.objective import Objective
-from robust_transfer.plan.specs import Recipe
+from robust_transfer.randomness import reseed
+from robust_transfer.recipes import Recipe
+from robust_transfer.signals import Interrupted, StopRequest
 from robust_transfer.training import checkpoint
 from robust_transfer.training.averaging import Average
 from robust_transfer.training.checkpoint import Progress
 from robust_transfer.training.lars import Lars
-from robust_transfer.training.randomness import reseed
+from robust_transfer.training.objective import Objective
 from robust_transfer.training.schedule import iterations_of, learning_rate
-from robust_transfer.training.signals import Interrupted, StopRequest
 
 log = logging.getLogger(__name__)
 LOOK_EVERY = 20
@@ -59,7 +59,8 @@ def train(
         where they select the epoch, and at the end.
 
     Raises:
-        UserError: where the loss is not finite, or an epoch has no whole batch.
+        UserError: where the loss is not finite, an epoch has no whole batch, the run ends before what the recipe has in
+            it, or lacks what a term needs.
         Interrupted: where a stop was requested; the state is saved then.
     """
     schedule = recipe.schedule
@@ -71,6 +72,7 @@ def train(
             "lower batch_size or keep more images"
         )
     length = iterations_of(schedule, per_epoch)
+    _must_be_reached(recipe, length)
     frozen = freeze_but(network, recipe.trainable, recipe.affine == "train")
     held = with_held_statistics(network, frozen, recipe.frozen_statistics, recipe.trained_statistics)
     network.dropout = recipe.dropout
@@ -78,14 +80,15 @@ def train(
     method = {"sgd": torch.optim.SGD, "lars": Lars}[schedule.optimiser]
     optimiser = method(trained, schedule.lr, schedule.momentum, weight_decay=schedule.weight_decay)
     objective = Objective(network, recipe, held, teacher, source_features)
-    average = Average(network) if recipe.averaging else None
+    averaging = recipe.averaging
+    average = Average(network) if averaging else None
     progress = checkpoint.restore(state, run, network, optimiser, objective, average) or Progress()
     if progress.iteration:
         log.info("continuing at iteration %d (epoch %d)", progress.iteration, progress.iteration // per_epoch + 1)
 
     saved_at = time.monotonic()
     losses = progress.losses
-    replay = recipe.inputs.attack.replay if objective.free else 1
+    replay = objective.free.attack.replay if objective.free else 1
     stream = batches.stream(data.train, places, schedule, progress.iteration // replay)
     batch = None
     while progress.iteration < length and not progress.plateau.is_over(schedule):
@@ -105,11 +108,12 @@ def train(
 
         losses.append(loss.detach())
         progress.iteration += 1
-        if average and progress.iteration % recipe.averaging.every == 0:
+        if average and averaging and progress.iteration % averaging.every == 0:
             average.take(network)
         ends_epoch = progress.iteration % per_epoch == 0 or progress.iteration == length
-        stopping = bool(stop)  # asked once an iteration: a later request waits until the next one's state can be saved
-        saves = stopping or time.monotonic() - saved_at > every
+        # Asked once an iteration: a later request waits until the next one's state can be saved.
+        stopping = stop.signal if stop else None
+        saves = stopping is not None or time.monotonic() - saved_at > every
         if ends_epoch or saves or len(losses) % LOOK_EVERY == 0:
             _must_be_finite(losses, progress.iteration, per_epoch)
         if ends_epoch:
@@ -119,20 +123,34 @@ def train(
         if saves:
             checkpoint.save(state, run, progress, network, optimiser, objective, average)
             saved_at = time.monotonic()
-        if stopping:
-            raise Interrupted(stop.signal)
+        if stopping is not None:
+            raise Interrupted(stopping)
 
     if progress.kept:
         network.load_state_dict(progress.kept)
-    if average:
+    if average and averaging:
         average.put(network)
         reseed(schedule.seed, "statistics")
-        average.renew_statistics(network, batches.one_pass(data.train, places, schedule), recipe.averaging.dropout)
-        if len(data.validation) and not recipe.terms.contrastive:
-            progress.history.append(progress.history[-1] | validate(network, data.validation, recipe))
+        average.renew_statistics(network, batches.one_pass(data.train, places, schedule), averaging.dropout)
+        if len(data.validation) and recipe.terms.has_accuracy:
+            with _diverging(length - 1, per_epoch):
+                progress.history.append(progress.history[-1] | validate(network, data.validation, recipe))
     network.dropout = 0.0
     network.eval()
     return progress.history
+
+
+def _must_be_reached(recipe: Recipe, length: int) -> None:
+    """What is to come within the run, whose length may follow from the number of images."""
+    if recipe.schedule.head_first > length:
+        raise UserError(
+            f"head_first: {recipe.schedule.head_first} is more than all {length} iterations; lower it or train longer"
+        )
+    if recipe.averaging and recipe.averaging.every > length:
+        raise UserError(
+            f"the training ends after {length} iterations, before the first average; "
+            "lower averaging.every or train longer"
+        )
 
 
 def _leave_all_but(head: nn.Module, trained: list[nn.Parameter]) -> None:
@@ -173,15 +191,15 @@ def _end_epoch(
     tie), and note whether the accuracy still grows.
     """
     schedule = recipe.schedule
-    selects = (schedule.select == "best_validation" or is_last) and not recipe.terms.contrastive
+    selects = (schedule.select == "best_validation" or is_last) and recipe.terms.has_accuracy
     entry = {
         "epoch": math.ceil(progress.iteration / per_epoch),
         "loss": torch.stack(progress.losses).mean().item(),
     }
     if selects and len(data.validation):
         entry |= validate(network, data.validation, recipe)
-    if schedule.decay == "plateau":
-        watched = validate(network, data.split(schedule.watch), recipe, adversarially=True)
+    if schedule.decay == "plateau" and schedule.patience:
+        watched = validate(network, data.in_memory(schedule.watch), recipe, adversarially=True)
         entry["watched"] = watched.get("adversarial", watched["clean"])
         progress.plateau.look(entry["watched"], schedule.patience)
     if schedule.select == "best_validation" and (progress.best is None or entry["selected_by"] >= progress.best):
@@ -200,7 +218,7 @@ def validate(network: Classifier, part: Part, recipe: Recipe, adversarially: boo
     found = {"clean": clean, "selected_by": clean}
     inputs, schedule = recipe.inputs, recipe.schedule
     attack = inputs.attack
-    if attack and attack.algorithm != "free" and (adversarially or schedule.select == "best_validation"):
+    if attack and attack.evaluates and (adversarially or schedule.select == "best_validation"):
         reseed(schedule.seed, "validation")
         right = 0
         for images, labels in zip(part.images.split(512), part.labels.split(512), strict=True):

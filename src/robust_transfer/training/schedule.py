@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass
 
-from robust_transfer.plan.specs import Schedule
+from robust_transfer.specs.schedules import Schedule
 
 
 def iterations_of(schedule: Schedule, per_epoch: int) -> int:
     """How many iterations a training has, given how many make an epoch."""
-    return schedule.iterations or schedule.epochs * per_epoch
+    return schedule.iterations or (schedule.epochs or 0) * per_epoch
 
 
 @dataclass

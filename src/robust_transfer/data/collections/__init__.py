@@ -7,11 +7,11 @@ the class and the path of each image as the set's own lists say (`Listed`); `rea
 from collections.abc import Callable
 from pathlib import Path
 
+from robust_transfer.data.catalogue import CATALOGUE
 from robust_transfer.data.collections import folders, matlab, tables, text
 from robust_transfer.data.collections.manifest import Listed, Manifest, checked
+from robust_transfer.data.readers.collection import Collection
 from robust_transfer.errors import UserError
-from robust_transfer.plan.specs import Collection
-from robust_transfer.plan.specs.catalogue import CATALOGUE
 
 READERS: dict[str, Callable[[Path, int], Listed]] = {
     "stanford-dogs": matlab.stanford_dogs,

@@ -45,7 +45,7 @@ def _drawn(folder: Path, prefix: str, per_class: int, seed: int, leave_out: str 
     of the set.
     """
     random = np.random.RandomState(seed)
-    listed = {"train": [], "test": []}
+    listed: Listed = {"train": [], "test": []}
     for of_class in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != leave_out):
         found = [re.fullmatch(rf"({prefix})(\d{{4}})\.jpg", path.name) for path in of_class.iterdir()]
         numbers = [int(match[2]) for match in found if match]

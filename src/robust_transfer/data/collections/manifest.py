@@ -1,15 +1,13 @@
 """What a set of photographs consists of, held against what it should consist of."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from robust_transfer.data.catalogue import Entry
+from robust_transfer.data.examine import some
 from robust_transfer.errors import UserError
-from robust_transfer.plan.specs.catalogue import Entry
-
-log = logging.getLogger(__name__)
 
 Listed = dict[str, list[tuple[str, str]]]
 """train and test: of each image its class's name and its path below the set's folder."""
@@ -20,11 +18,12 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Manifest:
-    """A set's class names in order, and for train and test the path and label of each image."""
+    """A set's class names in order, for train and test the path and label of each image, and how many are absent."""
 
     classes: list[str]
     train: list[tuple[Path, int]]
     test: list[tuple[Path, int]]
+    absent: int = 0
 
     def splits(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Train and test as (N paths, N labels int64), for choosing and holding out as with images."""
@@ -62,19 +61,13 @@ def checked(listed: Listed, name: str, folder: Path, entry: Entry, missing: floa
         if found != expected
     ]
     if len(absent) > missing * total:
-        wrong.append(f"{len(absent):,} of {total:,} listed images are missing: {_some(absent)}")
+        wrong.append(f"{len(absent):,} of {total:,} listed images are missing: {some(absent, SHOWN)}")
     elif absent:
-        log.warning("%s: %d of %d listed images are missing and left out", name, len(absent), total)
         for split, images in here.items():
             if gone := sorted(set(classes) - {label for label, _ in images}):
-                wrong.append(f"no {split} image is left of {_some(gone)}")
+                wrong.append(f"no {split} image is left of {some(gone, SHOWN)}")
     if wrong:
         raise UserError(f"{name}: {folder} is not the set as distributed: {'; '.join(wrong)}. To mend it, {remedy}")
     number = {label: i for i, label in enumerate(classes)}
-    return Manifest(classes, *([(folder / p, number[c]) for c, p in here[split]] for split in ("train", "test")))
-
-
-def _some(names: list[str]) -> str:
-    """The first few names, in a form that any terminal can show (file names of old sets are not always UTF-8)."""
-    shown = ", ".join(names[:SHOWN]).encode(errors="backslashreplace").decode()
-    return shown + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
+    train, test = ([(folder / path, number[label]) for label, path in here[split]] for split in ("train", "test"))
+    return Manifest(classes, train, test, len(absent))

@@ -11,7 +11,7 @@ def cub_200_2011(folder: Path, seed: int) -> Listed:
     train_test_split.txt `1 0`, where 1 is training.
     """
     trains = dict(_columns(folder / "train_test_split.txt", 2))
-    listed = {"train": [], "test": []}
+    listed: Listed = {"train": [], "test": []}
     for number, path in _columns(folder / "images.txt", 2):
         split = {"1": "train", "0": "test"}[trains[number]]
         listed[split].append((path.rpartition("/")[0], f"images/{path}"))

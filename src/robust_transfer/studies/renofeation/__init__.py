@@ -5,40 +5,446 @@ task) serves every model that was transferred from that network. Methods are com
 success rate, P(wrong on the adversarial image | right on the clean one).
 """
 
-from robust_transfer.plan.config import Settings
-from robust_transfer.plan.graph import Plan
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from robust_transfer.plan import build
+from robust_transfer.plan.graph import Node
+from robust_transfer.plan.specs import Inputs, Schedule, Terms
+from robust_transfer.studies.base import Cell, Data, Model, Numbers, figure, in_row, is_ours, mean, placed, shows, table
+from robust_transfer.studies.extra import Method, Paper, alike, ours, ours_too
 from robust_transfer.studies.protocols import Headline
-from robust_transfer.studies.renofeation.methods import Methods, Task
-from robust_transfer.studies.renofeation.results import ASR, CLEAN, COMPARED, Results
-from robust_transfer.studies.renofeation.section import Section, mistakes_in
+from robust_transfer.studies.renofeation.section import (
+    BASELINES,
+    COMPARED,
+    PRETRAINED,
+    REGULARISED,
+    TRAINED,
+    WITH_EACH,
+    Given,
+    Section,
+)
 
-__all__ = ["Section", "headline", "plan"]
+GRID = ["lr", "momentum", "weight_decay"]
+LAMBDA = "feature_distillation"
+EXAMPLES = ["DELTA", "Renofeation"]
+CLEAN, ASR, FEATURES = "clean", "ASR", "feature loss"
+CLEAN_AXIS = {"metric": "accuracy", "label": "clean accuracy (%)"}
+ASR_AXIS = {"metric": "attack_success_rate", "label": "attack success rate (%)"}
+SHOWN = 6
+"""Images in figure 1."""
 
 
-def headline(section: Section) -> Headline:
-    """The first network's averages over the targets."""
-    network = next(iter(section.networks))
-    rows = [f"{network} {method} {what}" for method in COMPARED for what in (CLEAN, ASR)]
-    return "table6", [(row, "Average") for row in rows]
+def methods_table(number: int, title: str, methods: list[str], *more: str) -> Callable:
+    """A table of the paper with rows for each method; more: what it shows beside clean accuracy and ASR."""
+    return table(number, title, corner="Method")(lambda self: self.rows(methods, *more))
 
 
-def plan(settings: Settings, section: Section, plan: Plan, mistakes: list[str]) -> None:
-    """Add tables 1 to 6, the table of choices, figures 1 to 6 and all that they need."""
-    mistakes += mistakes_in(settings, section, mistakes)
-    if mistakes:
-        return
-    methods = Methods(settings, section, plan)
-    tasks: dict[str, dict[str, Task]] = {name: {} for name in section.networks}
-    for name in section.networks:
-        for target in section.targets:
-            tasks[name][target] = methods.task(name, target)
-    main, *others = section.networks
-    for target, task in tasks[main].items():
-        methods.tuned_family(task, target)
-        methods.random_family(task, target)
-        methods.with_regularisation(task)
-        methods.with_less_data(task)
-    for name in others:
-        for target, task in tasks[name].items():
-            methods.as_tuned_elsewhere(task, tasks[main][target])
-    Results(settings, section, plan, tasks).add()
+def bars(number: int, title: str, methods: list[str]) -> Callable:
+    """A figure of the paper: clean accuracy and ASR of methods side by side."""
+
+    def metrics(self: "Renofeation") -> list[dict[str, str]]:
+        return [CLEAN_AXIS, ASR_AXIS, *self.axes_of_own("attack_success_rate", "success rate of {} (%)")]
+
+    return figure(number, "bars", title, metrics=metrics)(lambda self: self.both(methods))
+
+
+@dataclass
+class Task:
+    """One pretrained network on one target task: what all its methods share, and the methods' models by name.
+
+    choices: method -> the model that a choice took, whose node says with which values.
+    """
+
+    source: Model
+    data: Data
+    examples: Node
+    models: dict[str, Model] = field(default_factory=dict)
+    choices: dict[str, Model] = field(default_factory=dict)
+
+
+class Renofeation(Paper[Section]):
+    """Tables 1 to 6, the table of choices, and figures 1 to 6."""
+
+    name, paper, decimals = "renofeation", "Chin et al. 2020", 2
+    Section = Section
+
+    def headline(self) -> Headline:
+        """The first network's averages over the targets."""
+        network = next(iter(self.section.networks))
+        rows = [f"{network} {method} {what}" for method in COMPARED for what in (CLEAN, ASR)]
+        return "table6", [(row, "Average") for row in rows]
+
+    def measured(self) -> str:
+        section, attack = self.section, self.section.attack
+        chosen = f"values chosen on the {section.chosen_on} split"
+        return f"{self.scene(section.source, *section.targets)}, {chosen}, eps {attack.eps:.4g} ({attack.space})"
+
+    # ---- tasks -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def tasks(self) -> dict[str, dict[str, Task]]:
+        """Printed name of the network -> printed name of the target -> task, with the models of all methods; after the
+        paper's targets one's own.
+        """
+        tasks = {
+            name: {target: self.task(name, self.data(data)) for target, data in self.targets.items()}
+            for name in self.section.networks
+        }
+        main, *others = tasks.values()
+        for target, task in main.items():
+            self.tuned_family(task, self.section.given.get(target))
+            self.random_family(task, self.section.given.get(target))
+            self.with_regularisation(task)
+            self.with_less_data(task)
+            for other in others:
+                self.as_tuned_elsewhere(other[target], task)
+        for network, of_targets in tasks.items():
+            for task in of_targets.values():
+                self.with_own(network, task)
+        return tasks
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """The data sets of all targets, by printed name."""
+        return self.section.targets | self.section.extra.targets
+
+    @property
+    def main(self) -> dict[str, Task]:
+        """The tasks of the network of all tables and figures but table 6."""
+        return next(iter(self.tasks.values()))
+
+    def task(self, name: str, data: Data) -> Task:
+        """The pretrained network, the target's data, and the one set of adversarial examples for both."""
+        section = self.section
+        pretrained = section.networks[name]
+        network = self.network(pretrained.network)
+        if pretrained.weights:
+            source = self.brought(network, f"networks.{name}.weights", pretrained.weights)
+        else:
+            assert section.source and section.schedules.source  # without them mistakes() refuses the section
+            source = self.pretrained(self.data(section.source), network, section.schedules.source)
+        return Task(source, data, self.crafted(source, data, section.attack))
+
+    # ---- methods: each fills in models (and choices) of a task -------------------------------------------------------
+
+    def terms(self, **terms: Any) -> Terms:
+        """The head's penalty is the same for all methods."""
+        return Terms(head_penalty=self.section.head_penalty, **terms)
+
+    def inheriting(self, task: Task, schedule: Schedule | None = None, like: str | None = None, **parts: Any) -> Model:
+        """A run that starts from the pretrained network. like: the choice that parts' `tuned` takes values from."""
+        tuned_by = task.choices[like].node if like else None
+        parts = {"terms": self.terms()} | parts
+        return self.transferred(
+            task.data, task.source, schedule or self.section.schedules.fine_tuning, tuned_by=tuned_by, **parts
+        )
+
+    def delta(self, task: Task, **parts: Any) -> Model:
+        """DELTA with the values that were chosen for it."""
+        return self.inheriting(task, like="DELTA", teacher=task.source, tuned=[*GRID, LAMBDA], **parts)
+
+    def tuned_family(self, task: Task, given: Given | None) -> None:
+        """Linear classifier, fine-tuning, L2-SP, DELTA: the grid for the first two; the others take what fine-tuning
+        chose and try their lambdas. DELTA also with adversarial training.
+        """
+        section = self.section
+        grid = [dict(zip(GRID, point, strict=True)) for point in product(*(getattr(section.grid, n) for n in GRID))]
+
+        def searched(points: list[dict[str, float]], **parts: Any) -> Model:
+            candidates = [(point, self.inheriting(task, values=point, **parts)) for point in points]
+            return self.chosen(task.data, candidates, self.section.chosen_on)
+
+        def swept(term: str, values: list[float], **parts: Any) -> Model:
+            parts |= {"like": "Fine-tuning", "tuned": GRID}
+            candidates = [
+                ({term: value}, self.inheriting(task, terms=self.terms(**{term: value}), **parts)) for value in values
+            ]
+            return self.chosen(task.data, candidates, self.section.chosen_on)
+
+        task.choices["Linear classifier"] = searched(grid, trainable="head")
+        task.choices["Fine-tuning"] = searched(grid)
+        task.choices["L2-SP"] = swept("start_distance", section.lambdas.l2_sp)
+        if given:
+            values = {name: getattr(given, name) for name in GRID} | {LAMBDA: given.delta}
+            task.choices["DELTA"] = searched([values], teacher=task.source)
+        else:
+            task.choices["DELTA"] = swept(LAMBDA, section.lambdas.delta, teacher=task.source)
+        task.models |= task.choices
+        inputs = Inputs(attack=section.adversarial_training, mixing="either")
+        task.models["DELTA adv. trained"] = self.delta(task, schedule=section.schedules.adversarial, inputs=inputs)
+
+    def averaged(self, task: Task, start: Model, like: str | None, tuned: Sequence[str] = (), **parts: Any) -> Model:
+        """The phase of weight averaging, which goes on from a trained model.
+
+        like: the choice that gives the weight of the features' distance, and the values in `tuned`; none for a model
+        without a teacher.
+        """
+        if like:
+            parts |= {"teacher": task.source, "tuned_by": task.choices[like].node, "tuned": [*tuned, LAMBDA]}
+        return self.transferred(
+            task.data,
+            start,
+            self.section.schedules.averaging,
+            head="keep",
+            averaging=self.section.averaging,
+            terms=self.terms(),
+            **parts,
+        )
+
+    def re_trained(self, task: Task, **parts: Any) -> Model:
+        """A run that starts at random, with no help."""
+        schedule = self.section.schedules.re_training
+        parts = {"terms": self.terms(), "initialisation": "pytorch"} | parts
+        return self.pretrained(task.data, task.source.network, schedule, **parts)
+
+    def delta_r(self, task: Task, **parts: Any) -> Model:
+        """A run that starts at random, with the pretrained network as teacher."""
+        schedule = self.section.schedules.re_training
+        parts = {"terms": self.terms(), "initialisation": "pytorch", **parts}
+        return self.transferred(task.data, None, schedule, task.source, network=task.source.network, **parts)
+
+    def dropped(self, task: Task, **parts: Any) -> Model:
+        """DELTA-R with dropout and the lambda that was chosen for it."""
+        parts |= {"dropout": self.section.dropout, "tuned_by": task.choices["DELTA-R"].node, "tuned": [LAMBDA]}
+        return self.delta_r(task, **parts)
+
+    def renofeation(self, task: Task, **parts: Any) -> Model:
+        """DELTA-R with dropout, then averaging."""
+        start = self.dropped(task, **parts)
+        return self.averaged(task, start, "DELTA-R", dropout=self.section.dropout, **parts)
+
+    def random_family(self, task: Task, given: Given | None) -> None:
+        """Re-training; DELTA-R for every lambda; its best, with dropout, with averaging, with both (Renofeation)."""
+        models = task.models
+        models["Re-training"] = self.re_trained(task)
+        candidates = []
+        for value in sorted({*self.section.lambdas.delta_r, *([given.delta_r] if given else [])}):
+            model = models[f"lambda {value:g}"] = self.delta_r(task, terms=self.terms(**{LAMBDA: value}))
+            if given is None or given.delta_r == value:
+                candidates.append(({LAMBDA: value}, model))
+        task.choices["DELTA-R"] = models["DELTA-R"] = self.chosen(task.data, candidates, self.section.chosen_on)
+        models["DELTA-R + dropout"] = self.dropped(task)
+        models["DELTA-R + SWA"] = self.averaged(task, models["DELTA-R"], "DELTA-R")
+        models["Renofeation"] = self.renofeation(task)
+
+    def with_regularisation(self, task: Task) -> None:
+        """Figure 6: dropout and averaging on DELTA and on re-training."""
+        models, dropout = task.models, self.section.dropout
+        models["DELTA + dropout"] = self.delta(task, dropout=dropout)
+        models["DELTA + SWA"] = self.averaged(task, models["DELTA"], "DELTA", tuned=GRID[1:])
+        models["Re-training + dropout"] = self.re_trained(task, dropout=dropout)
+        models["Re-training + SWA"] = self.averaged(task, models["Re-training"], None)
+
+    def with_less_data(self, task: Task) -> None:
+        """Table 5: DELTA, Renofeation and re-training on a part of each class's training images."""
+        for name, share in self.section.shares.items():
+            inputs = Inputs(share=share)
+            task.models[f"{name} DELTA"] = self.delta(task, inputs=inputs)
+            task.models[f"{name} Renofeation"] = self.renofeation(task, inputs=inputs)
+            task.models[f"{name} Re-training"] = self.re_trained(task, inputs=inputs)
+
+    def as_tuned_elsewhere(self, task: Task, main: Task) -> None:
+        """Table 6: another network, with the values that were chosen for the first one."""
+        task.choices = main.choices
+        task.models["DELTA"] = self.delta(task)
+        task.models["Renofeation"] = self.renofeation(task)
+        task.models["Re-training"] = self.re_trained(task)
+
+    def with_own(self, network: str, task: Task) -> None:
+        """Methods of one's own, on all and on a part of each class's training images."""
+        for name, method in self.own_methods(network).items():
+            task.models[name] = self.own(method, task.data, task.source)
+            for share_name, share in self.section.shares.items() if method.whole else ():
+                task.models[f"{share_name} {name}"] = self.own(method, task.data, task.source, share=share)
+
+    def own_methods(self, network: str | None = None) -> dict[str, Method]:
+        """Methods of one's own, but for those that start from another network; the main one unless given."""
+        network = network or next(iter(self.section.networks))
+        methods = self.section.extra.methods
+        return {name: method for name, method in methods.items() if method.source(network) == network}
+
+    @property
+    def own_rates(self) -> dict[str, str]:
+        """What tables call success rates of attacks of one's own -> the attack's name."""
+        return {f"{ASR} ({name})": name for name in self.section.extra.attacks}
+
+    # ---- cells -------------------------------------------------------------------------------------------------------
+
+    def number(self, task: Task, method: str, what: str) -> Cell:
+        """One number of a method's model."""
+        model = task.models[method]
+        if what == CLEAN:
+            return self.accuracy(model)
+        if what == ASR:
+            return shows("attack_success_rate", clean=self.clean(model), adversarial=self.under(model, task.examples))
+        if what == FEATURES:
+            return shows("feature_distance", distances=self.distances_of(task, model))
+        name = self.own_rates[what]
+        attack = self.section.extra.attacks[name]
+        outcomes = self.attacked(model, attack, task.source if attack.by == PRETRAINED else None)
+        metric = f"attack_success_rate under {name}"
+        return ours_too(shows(metric, clean=self.clean(model), adversarial=outcomes))
+
+    def has_distance(self, own: str) -> bool:
+        """Whether a method of one's own has the pretrained network's form, so that its distance can be measured."""
+        return all(alike(task.models[own].network, task.source.network) for task in self.main.values())
+
+    def distances_of(self, task: Task, model: Model) -> Node:
+        """How far a model is from the pretrained one."""
+        return build.measure(self.plan, model.node, task.source.node, task.data.node)
+
+    def rows(self, methods: list[str], *more: str, own: list[str] | None = None) -> Iterator[Cell]:
+        """Clean accuracy, ASR and more of methods of the main network, a column a target. own: methods of one's own,
+        all unless given.
+        """
+        own = list(self.own_methods()) if own is None else own
+        for method, what in product((*methods, *own), (CLEAN, ASR, *more, *self.own_rates)):
+            if what == FEATURES and method in own and not self.has_distance(method):
+                continue
+            yield from ours(in_row(f"{method} {what}", self.of_targets(self.main, method, what)), method in own)
+
+    def both(self, methods: list[str]) -> Iterator[Cell]:
+        """Clean accuracy and ASR of methods, method and target as row and column."""
+        own = self.own_methods()
+        for what, method in product((CLEAN, ASR, *self.own_rates), (*methods, *own)):
+            yield from ours(in_row(method, self.of_targets(self.main, method, what)), method in own)
+
+    def of_targets(self, tasks: dict[str, Task], method: str, what: str) -> Numbers:
+        """A number of a method on each target."""
+        own = self.section.extra.targets
+        return {target: ours_too(self.number(task, method, what), target in own) for target, task in tasks.items()}
+
+    # ---- tables ------------------------------------------------------------------------------------------------------
+
+    @table(
+        1,
+        "The target tasks",
+        corner="Data set",
+        texts=lambda self: {"Task category": self.section.categories} if self.section.categories else {},
+    )
+    def table1(self) -> Iterator[Cell]:
+        """What the targets are."""
+        for target, task in self.main.items():
+            for column in ("train images a class", "test images a class", "classes"):
+                cell = shows(column.replace(" ", "_"), data=task.data.node)
+                yield from self.on(target, target, column, cell)
+
+    def on(self, target: str, row: str, column: str, *cells: Cell) -> Iterator[Cell]:
+        """Cells of a target in one place."""
+        return ours(placed(row, column, *cells), target in self.section.extra.targets)
+
+    table2 = methods_table(2, "Transfer methods under the feature attack", BASELINES)
+    table3 = methods_table(3, "Dropout and weight averaging on DELTA-R", REGULARISED, FEATURES)
+    table4 = methods_table(4, "Adversarial training and Renofeation", TRAINED)
+
+    @table(5, "A part of the training images", corner="Method")
+    def table5(self) -> Iterator[Cell]:
+        """The compared methods with less data."""
+        whole = [name for name, method in self.own_methods().items() if method.whole]
+        rows, own = ([f"{s} {m}" for s in self.section.shares for m in methods] for methods in (COMPARED, whole))
+        return self.rows(rows, own=own)
+
+    @table(6, "DELTA, Renofeation and re-training on several networks", corner="Method")
+    def table6(self) -> Iterator[Cell]:
+        """The compared methods, with the mean over the targets."""
+        for network, tasks in self.tasks.items():
+            own = self.own_methods(network)
+            for method, what in product((*COMPARED, *own), (CLEAN, ASR, *self.own_rates)):
+                numbers = self.of_targets(tasks, method, what)
+                average = {"Average": mean([numbers[target] for target in self.section.targets])}
+                yield from ours(in_row(f"{network} {method} {what}", numbers | average), method in own)
+
+    @table(
+        "choices",
+        lambda self: f"Values chosen on the {self.section.chosen_on} split",
+        corner="Method",
+        where=None,
+        general=True,
+    )
+    def choices(self) -> Iterator[Cell]:
+        """What every choice took; a value that the method has not is left out."""
+        columns = {
+            "lr": "lr",
+            "momentum": "momentum",
+            "weight decay": "weight_decay",
+            "lambda_weight": "start_distance",
+            "lambda_feat": LAMBDA,
+        }
+        for target, task in self.main.items():
+            for method, choice in task.choices.items():
+                for column, value in columns.items():
+                    cell = shows(f"chosen_{value}", choice=choice.node)
+                    yield from self.on(target, f"{method} {target}", column, cell)
+
+    # ---- figures -----------------------------------------------------------------------------------------------------
+
+    @figure(1, "examples", "The attack on the pretrained network", models=EXAMPLES)
+    def figure1(self) -> dict[str, Any]:
+        """Some images of the first target, what the attack does to them, and what two models make of both."""
+        target, task = next(iter(self.main.items()))
+        models = [task.models[name] for name in EXAMPLES]
+        shown = {"split": self.section.evaluated_on, "count": SHOWN}
+        data, examples = [task.data.node.id], [task.examples.id]
+        tensors = {
+            "clean": {"nodes": data, "read": "images"} | shown,
+            "classes": {"nodes": data, "read": "classes"},
+            "label": {"nodes": data, "read": "labels"} | shown,
+            "adversarial": {"nodes": examples, "read": "examples"} | shown,
+        }
+        outcomes = {
+            "clean": [self.clean(model).id for model in models],
+            "adversarial": [self.under(model, task.examples).id for model in models],
+        }
+        tensors |= {f"{of}_prediction": {"nodes": ids, "read": "predictions"} | shown for of, ids in outcomes.items()}
+        cells = [cell for cell in self.both(EXAMPLES) if cell["column"] == target and not is_ours(cell)]
+        return {"cells": cells, "tensors": tensors}
+
+    @figure(
+        2,
+        "scatter",
+        "Robustness and the distance from the pretrained model",
+        y=ASR_AXIS,
+        x=[
+            {"metric": "weight_distance", "label": "squared distance of the weights"},
+            {"metric": "feature_distance", "label": "squared distance of the features"},
+        ],
+        rows="Method",
+        columns="Data set",
+    )
+    def figure2(self) -> Iterator[Cell]:
+        """ASR against the distance between the transferred and the pretrained model, a point a model."""
+        own = list(filter(self.has_distance, self.own_methods()))
+        for method in (*BASELINES, *own):
+            for target, task in self.main.items():
+                measured = self.distances_of(task, task.models[method])
+                distances = [shows(f"{of}_distance", distances=measured) for of in ("weight", "feature")]
+                cells = self.on(target, method, target, self.number(task, method, ASR), *distances)
+                yield from ours(cells, method in own)
+
+    figure3 = bars(3, "The role of the pretrained weights", ["DELTA", "DELTA-R", "Re-training"])
+
+    @figure(
+        4,
+        "tradeoff",
+        "The weight of feature distillation in DELTA-R",
+        x=CLEAN_AXIS,
+        y=ASR_AXIS,
+        sweep=r"$\lambda_{feat}$",
+        chosen=f"chosen_{LAMBDA}",
+    )
+    def figure4(self) -> Iterator[Cell]:
+        """Clean accuracy against ASR along lambda, a line a target; a star at the value that is used."""
+        for target, task in self.main.items():
+            for value in self.section.lambdas.delta_r:
+                numbers = [self.number(task, f"lambda {value:g}", what) for what in (CLEAN, ASR)]
+                yield from self.on(target, target, f"{value:g}", *numbers)
+            chosen = shows(f"chosen_{LAMBDA}", choice=task.choices["DELTA-R"].node)
+            yield from self.on(target, target, "chosen", chosen)
+
+    figure5 = bars(5, "Renofeation and the baselines", [*BASELINES, "Renofeation"])
+
+    figure6 = bars(6, "Dropout and weight averaging on the baselines", WITH_EACH)

@@ -1,0 +1,161 @@
+"""Sets of small images, by torchvision's name."""
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import model_validator
+
+from robust_transfer.data.catalogue import TORCHVISION
+from robust_transfer.errors import UserError
+from robust_transfer.specs.datasets import Dataset, Facts
+from robust_transfer.specs.fields import Count
+
+if TYPE_CHECKING:
+    from robust_transfer.data.collections.manifest import Listed
+    from robust_transfer.data.source import Arrays, Splits
+
+    Name = str
+else:
+    Name = Literal[tuple(TORCHVISION)]
+
+
+class Torchvision(Dataset):
+    """A data set of small images by its torchvision name, with its own test split; read from data_root."""
+
+    source: Literal["torchvision"]
+    name: Name
+    """The set's name in torchvision."""
+    size: Count = 32
+    """Side in pixels. Images of CIFAR and SVHN are kept as they are, 32x32, and scaled up, bilinear, whenever they are
+    shown; augmentation is before that. GTSRB's images are of any size and shape: they are scaled when the set is
+    prepared, and not cropped to the sign.
+    """
+    resize: Count | None = None
+    """Of CIFAR and SVHN, to show them as the photographs of a Collection: every batch shows random crops at `size`;
+    validation and test are scaled to `resize` and cropped at the centre.
+    """
+
+    @model_validator(mode="after")
+    def _fits(self):
+        top = TORCHVISION[self.name].classes
+        if self.classes and max(self.classes) >= top:
+            raise ValueError(f"classes: {self.name} has 0 to {top - 1}")
+        if self.size < 32 and self.name != "GTSRB":
+            raise ValueError(f"size: {self.name} has images of 32x32, which are scaled up; write 32 or more")
+        if self.resize and self.name == "GTSRB":
+            raise ValueError("resize: signs are not cropped; take resize away")
+        if self.resize and self.resize < self.size:
+            raise ValueError(f"resize: {self.resize} pixels are too few to crop {self.size} from; raise resize")
+        return self
+
+    @property
+    def base(self) -> str:
+        return self.name.lower() + ("" if self.size == 32 else f"-{self.size}px") + ("-crops" if self.resize else "")
+
+    @property
+    def shown_at(self) -> tuple[int, ...]:
+        if self.resize:
+            return self.size, self.resize
+        return () if self.name == "GTSRB" or self.size == 32 else (self.size,)
+
+    @property
+    def files(self) -> list[str]:
+        entry = TORCHVISION[self.name]
+        return [f"{entry.folder}/{name}" for name in entry.needs]
+
+    @property
+    def remedy(self) -> str:
+        return TORCHVISION[self.name].unpack
+
+    def look(self, data_root: Path) -> Facts:
+        """What the catalogue has; CIFAR's classes are of equal sizes."""
+        entry, images = TORCHVISION[self.name], {}
+        if self.name.startswith("CIFAR"):
+            sizes = {"train": entry.train // entry.classes, "test": entry.test // entry.classes}
+            images = {split: dict.fromkeys(range(entry.classes), size) for split, size in sizes.items()}
+        return Facts(3, self.size, self.size, entry.classes, images)
+
+    def read(self, data_root: Path) -> "Arrays":
+        """From torchvision's folder layout. SVHN's label 10 is class 0, the digit; SVHN and GTSRB name no classes.
+
+        Raises:
+            UserError: where the set is missing or damaged (torchvision checks the MD5 of all files but GTSRB's).
+        """
+        import numpy as np
+        import torchvision
+
+        from robust_transfer.data.source import Arrays
+
+        names = [str(n) for n in range(TORCHVISION[self.name].classes)]
+        if self.name == "GTSRB":
+            return Arrays(self.name, _signs(data_root, self.size), dict(enumerate(names)))
+        splits = {}
+        for split in ("train", "test"):
+            try:
+                if self.name == "SVHN":
+                    dataset = torchvision.datasets.SVHN(data_root, split, download=False)
+                    splits[split] = (dataset.data.transpose(0, 2, 3, 1), dataset.labels)
+                else:
+                    of_name = getattr(torchvision.datasets, self.name)
+                    dataset = of_name(data_root, train=split == "train", download=False)
+                    splits[split], names = (dataset.data, np.asarray(dataset.targets, np.int64)), dataset.classes
+            except RuntimeError:
+                named = ", ".join(str(data_root / file) for file in self.files)
+                raise UserError(
+                    f"{self.name}: {named} missing, incomplete or damaged (the files' MD5 are checked); "
+                    f"{self.remedy.format(root=data_root)}"
+                ) from None
+        return Arrays(self.name, splits, dict(enumerate(names)))
+
+
+def _signs(data_root: Path, size: int) -> "Splits":
+    """GTSRB, the German Traffic Sign Recognition Benchmark (Stallkamp et al. 2012), as torchvision unpacks it.
+
+    Train and test: N x size x size x 3 uint8 images and N int64 labels, 0 to 42. Whole images of 15 to 250 pixels a
+    side are scaled to size x size, whatever their shape, bilinear with antialiasing. They show some background around
+    the sign: the boxes that the set gives (Roi.X1 to Roi.Y2) are not used, as torchvision's class does not use them
+    either.
+
+    Raises:
+        UserError: where the set is missing, partial or another one, or an image is damaged.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from robust_transfer.data.collections.manifest import checked
+    from robust_transfer.data.images import content_of, whole
+
+    entry = TORCHVISION["GTSRB"]
+    folder, remedy = data_root / entry.folder, entry.unpack.format(root=data_root)
+    if absent := [str(folder / name) for name in entry.needs if not (folder / name).exists()]:
+        raise UserError(f"GTSRB: {', '.join(absent)} missing; {remedy}")
+    manifest = checked(_listed(folder, remedy), "GTSRB", folder, entry, 0.0, remedy)
+    splits = {}
+    for split, (files, labels) in manifest.splits().items():
+        images = np.empty((len(files), size, size, 3), np.uint8)
+        for place, file in enumerate(files):
+            sign = whole(content_of(file, "unpack it again"), file, "unpack it again")
+            smaller = sign.resize((size, size), Image.Resampling.BILINEAR)  # PIL's shrinking is antialiased
+            images[place] = np.asarray(smaller)
+        splits[split] = images, labels
+    return splits
+
+
+def _listed(folder: Path, remedy: str) -> "Listed":
+    """Training/00042/00007_00029.ppm (frame 29 of the track of sign 7), and the rows `Filename;...;ClassId` of the test
+    images' table.
+    """
+    train = [
+        (of_class.name, f"GTSRB/Training/{of_class.name}/{file.name}")
+        for of_class in sorted((folder / "GTSRB" / "Training").iterdir())
+        for file in sorted(of_class.glob("*.ppm"))
+    ]
+    path = folder / "GT-final_test.csv"
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file, delimiter=";", skipinitialspace=True)
+            test = [(f"{int(row['ClassId']):05}", f"GTSRB/Final_Test/Images/{row['Filename']}") for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise UserError(f"GTSRB: {path} is not the set's own table ({error!r}); {remedy}") from None
+    return {"train": train, "test": test}

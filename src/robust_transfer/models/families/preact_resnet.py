@@ -1,0 +1,102 @@
+"""Pre-activation ResNet for small images."""
+
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from robust_transfer.specs.fields import Count
+from robust_transfer.specs.networks import Residual
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from robust_transfer.models.classifier import Classifier
+
+
+class PreActResNet(Residual):
+    """Pre-activation ResNet (He et al. 2016b) as TRADES, Rice et al. 2020 and RobustBench train it on CIFAR: 3x3 stem,
+    basic blocks, 1x1 convolutions where the shape changes, a last batch norm and ReLU. Every stage but the first begins
+    with stride 2.
+    """
+
+    family: Literal["preact-resnet"]
+    depth_per_stage: Annotated[list[Count], Field(min_length=1)] = [2, 2, 2, 2]  # noqa: RUF012 (pydantic copies it)
+    """Basic blocks (two convolutions each) in each stage; [2, 2, 2, 2] is PreActResNet-18."""
+    width: Count = 64
+    """Channels of the stem and the first stage, doubled with every further one."""
+
+    @property
+    def stages(self) -> int:
+        return len(self.depth_per_stage)
+
+    @property
+    def blocks(self) -> int:
+        return sum(self.depth_per_stage)
+
+    @property
+    def units(self) -> int:
+        return self.blocks + 2
+
+    @property
+    def slug(self) -> str:
+        return f"preact{2 * self.blocks + 2}w{self.width}"
+
+    @property
+    def feature_width(self) -> int:
+        return self.width * 2 ** (self.stages - 1)
+
+    def build(self, channels: int, classes: int) -> "Classifier":
+        """With PyTorch's default initialisation, as the code of those papers has it."""
+        from torch import nn
+
+        from robust_transfer.models.classifier import Classifier
+        from robust_transfer.models.normalise import normaliser
+        from robust_transfer.models.spectral import average_residuals
+
+        block_of, stages, channels_in = preact_block(), nn.ModuleList(), self.width
+        stem = nn.Conv2d(channels, self.width, 3, 1, 1, bias=False)
+        for stage, depth in enumerate(self.depth_per_stage):
+            blocks = []
+            for block in range(depth):
+                blocks.append(block_of(channels_in, self.width * 2**stage, stride=2 if stage and not block else 1))
+                channels_in = self.width * 2**stage
+            stages.append(nn.Sequential(*blocks))
+        tail = nn.Sequential(nn.BatchNorm2d(channels_in), nn.ReLU())
+        normalise = normaliser(self.normalise, channels)
+        network = Classifier(normalise, stem, stages, tail, channels_in, classes, initialise=lambda module: None)
+        average_residuals(network, self.averaged_units)
+        return network
+
+
+@cache
+def preact_block() -> type["nn.Module"]:
+    """The class of the blocks."""
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+
+    from robust_transfer.models.spectral import joined
+
+    class PreActBlock(nn.Module):
+        """Batch norm, ReLU and 3x3 convolution, twice; its result is added to the input (or averaged with it).
+
+        Where the shape changes, the shortcut is a 1x1 convolution of the activated input.
+        """
+
+        def __init__(self, channels_in: int, channels: int, stride: int):
+            super().__init__()
+            self.bn1 = nn.BatchNorm2d(channels_in)
+            self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+            self.bn2 = nn.BatchNorm2d(channels)
+            self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+            changes = stride != 1 or channels != channels_in
+            self.shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False) if changes else None
+            self.averaged = False
+
+        def forward(self, x: Tensor) -> Tensor:
+            """N x C_in x H x W -> N x C x H / stride x W / stride."""
+            active = F.relu(self.bn1(x))
+            shortcut = self.shortcut(active) if self.shortcut else x
+            return joined(shortcut, self.conv2(F.relu(self.bn2(self.conv1(active)))), self.averaged)
+
+    return PreActBlock

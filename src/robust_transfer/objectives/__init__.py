@@ -1,1 +1,0 @@
-"""What a training brings down: the terms, each against its formula, and their sum."""

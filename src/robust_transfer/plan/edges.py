@@ -1,0 +1,194 @@
+"""What cannot work between the nodes of a plan, though each is well by itself: a model that meets data of another form,
+too few images for a batch, a run that ends before what is to come in it, an attack that does not fit.
+
+Only what is certain is refused: what is not known of data or networks before the jobs is left to them.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from robust_transfer.errors import UserError
+from robust_transfer.plan.graph import Plan
+from robust_transfer.plan.specs import Attack, Dataset, FeatureAttack, Network, Normalise, Recipe, Spec
+from robust_transfer.specs.datasets import Facts
+from robust_transfer.stages.bring import Bring
+from robust_transfer.stages.choose import Choose
+from robust_transfer.stages.craft import Craft
+from robust_transfer.stages.node import KINDS, Node
+
+LOOKED_AT = ("bring", "choose", "craft", "prepare", "pretrain", "transfer")
+"""Kinds of node whose specs are looked at."""
+OF_CLASSES = ("certify", "choose", "evaluate", "gradients")
+"""Kinds of node that compare a model's classes with those of the data."""
+
+
+class Misfit(NamedTuple):
+    """Something that cannot work.
+
+    node: at which it shows. part: the spec that can be changed; none where nodes are joined that cannot be.
+    key: in that spec; "" is the whole.
+    sentence: what is wrong, and the remedy.
+    """
+
+    node: Node
+    part: Spec | None
+    key: str
+    sentence: str
+
+
+class Model(NamedTuple):
+    """What is known of a trained network. channels, classes: of its images; None where they are not known.
+
+    data: the node of the data that it has its channels from.
+    """
+
+    network: Network
+    channels: int | None
+    classes: int | None
+    data: Node | None
+
+
+def misfits(plan: Plan, data_root: Path) -> Iterator[Misfit]:
+    """All that is certain not to work in a plan. data_root: where its data sets lie, as far as they do."""
+    facts: dict[str, Facts] = {}
+    models: dict[str, Model] = {}
+    for node in plan.nodes.values():  # parents come before their children
+        spec = spec_of(node) if node.kind in LOOKED_AT else None
+        if isinstance(spec, Dataset):
+            facts[node.id] = _facts(spec, data_root)
+            continue
+        data = plan.nodes[node.parents["data"]] if "data" in node.parents else None
+        there = facts[data.id] if data else Facts()
+        met = {role: models[i] for role, i in node.parents.items() if i in models and role != "tuned"}
+        if isinstance(spec, Recipe | Bring | Choose):
+            models[node.id] = _model(spec, met, data, there)
+        if data is None:
+            continue
+        if isinstance(spec, Recipe):
+            yield from _of_training(node, spec, data, there)
+            yield from _of_help(node, spec, met, models[node.id], there)
+        if isinstance(spec, Craft):
+            yield from _of_attack(node, spec.attack, met["model"].network, there)
+        by_labels = isinstance(spec, Craft) and not isinstance(spec.attack, FeatureAttack)
+        for model in met.values():
+            yield from _of_form(node, model, data, there)
+            if node.kind in OF_CLASSES or by_labels:
+                yield from _of_classes(node, model, data, there)
+        if isinstance(spec, Recipe | Bring) and "start" not in met:
+            new = models[node.id]
+            yield from _of_form(node, new._replace(channels=new.network.channels), data, there)
+
+
+def spec_of(node: Node) -> Any:
+    """A node's validated spec."""
+    return _parsed(node.kind, json.dumps(node.spec))
+
+
+@lru_cache(maxsize=4096)
+def _parsed(kind: str, spec: str) -> Any:
+    return KINDS[kind].parse(json.loads(spec))
+
+
+def _facts(dataset: Dataset, data_root: Path) -> Facts:
+    try:
+        return dataset.peek(data_root)
+    except UserError:  # presence says so when the jobs are to start
+        return Facts()
+
+
+def _model(spec: Recipe | Bring | Choose, met: dict[str, Model], data: Node | None, there: Facts) -> Model:
+    """What comes out of a node that makes a model."""
+    if isinstance(spec, Choose):
+        return met["candidate0"]
+    if isinstance(spec, Bring):
+        return Model(spec.network, there.channels or spec.network.channels, there.classes, data)
+    start = met.get("start")
+    if start is None:
+        assert spec.network, "a random start has a network"
+        return Model(spec.network, there.channels, there.classes, data)
+    network = start.network.with_(normalise=spec.normalise) if spec.normalise else start.network
+    return start._replace(network=network, classes=there.classes)
+
+
+def _of_form(node: Node, model: Model, data: Node, there: Facts) -> Iterator[Misfit]:
+    """A network that meets images of other channels, or too small ones."""
+    network, channels = model.network, model.channels
+    if channels and there.channels and channels != there.channels:
+        grey = model.data if channels == 1 and model.data else data
+        other = f"a network trained on them meets {data.slug} with {there.channels}"
+        if grey is data:
+            other = f"{network.slug} takes {channels}"
+        words = f"the images have 1 channel, and {other}; write 3 (grey images are repeated as RGB)"
+        yield Misfit(node, spec_of(grey), "channels", words)
+    elif there.channels and network.channels in (None, there.channels) and isinstance(network.normalise, Normalise):
+        for name, value in (("mean", network.normalise.mean), ("std", network.normalise.std)):
+            if isinstance(value, list) and len(value) != there.channels:
+                has = f"{data.slug} has {there.channels} channel{'s' * (there.channels > 1)}"
+                words = f"{len(value)} numbers, but {has}; write one number"
+                yield Misfit(node, network, f"normalise.{name}", words)
+    if there.height and there.width and min(there.height, there.width) < network.smallest_side:
+        needed = f"{network.smallest_side} x {network.smallest_side}"
+        words = (
+            f"images of {there.height} x {there.width} pixels are too small for {network.slug}, which needs {needed}"
+        )
+        yield Misfit(node, spec_of(data), "", f"{words}; take larger ones, or another network")
+
+
+def _of_classes(node: Node, model: Model, data: Node, there: Facts) -> Iterator[Misfit]:
+    if model.classes and there.classes and model.classes != there.classes:
+        words = f"the model tells {model.classes} classes apart, and {data.slug} has {there.classes}"
+        yield Misfit(node, None, "", f"{words}; name a model of the same classes")
+
+
+def _of_training(node: Node, recipe: Recipe, data: Node, there: Facts) -> Iterator[Misfit]:
+    """Fewer images than a batch, and what is to come after the end."""
+    schedule, averaging = recipe.schedule, recipe.averaging
+    if "train" not in there.images:
+        return
+    count = sum(recipe.inputs.of_class(n) for n in there.images["train"].values())
+    per_epoch = count // schedule.batch_size
+    if not per_epoch:
+        words = f"{count} training images of {data.slug} take part, fewer than one batch of {schedule.batch_size}"
+        yield Misfit(node, schedule, "batch_size", f"{words}; lower batch_size or keep more images")
+        return
+    length = schedule.iterations or (schedule.epochs or 0) * per_epoch
+    if schedule.head_first > length:
+        words = f"{schedule.head_first} is more than all {length} iterations; lower it or train longer"
+        yield Misfit(node, schedule, "head_first", words)
+    if averaging and averaging.every > length:
+        words = f"the training ends after {length} iterations, before the first average; lower it or train longer"
+        yield Misfit(node, averaging, "every", words)
+
+
+def _of_help(node: Node, recipe: Recipe, met: dict[str, Model], model: Model, there: Facts) -> Iterator[Misfit]:
+    """Help that a run needs and has not, or that is of another form."""
+    for name in {**recipe.terms.used, **dict.fromkeys(recipe.tuned)}:
+        needs = recipe.terms.forms[name].needs if name in recipe.terms.forms else None
+        if needs and needs not in node.parents:
+            yield Misfit(node, recipe, f"terms.{name}", f"the run has no {needs}; give it some, or leave the term out")
+    if recipe.tuned and "tuned" not in node.parents:
+        yield Misfit(node, recipe, "tuned", "there is no choice to take values from; write the values")
+    teacher, start = met.get("teacher"), met.get("start")
+    if teacher and math.isfinite(more := teacher.network.stages - model.network.stages) and more:
+        counts = f"{teacher.network.slug} has {teacher.network.stages} and {model.network.slug} {model.network.stages}"
+        words = f"stages are compared with the teacher's one by one, and {counts}; use one network for both"
+        yield Misfit(node, recipe, "terms.feature_distillation", words)
+    if start and recipe.head == "keep" and start.classes and there.classes and start.classes != there.classes:
+        words = f"the start's head is for {start.classes} classes, and the data has {there.classes}; write new"
+        yield Misfit(node, recipe, "head", words)
+
+
+def _of_attack(node: Node, attack: Attack, network: Network, there: Facts) -> Iterator[Misfit]:
+    """An attack on data or a network that it does not fit."""
+    if there.classes and there.classes < attack.fewest_classes:
+        words = f"{attack.slug} needs {attack.fewest_classes} classes, and there are {there.classes}; write pgd"
+        yield Misfit(node, attack, "", words)
+    if there.height and there.width and (sentence := attack.unfit_size(there.height, there.width)):
+        yield Misfit(node, attack, "", sentence)
+    width = network.feature_width
+    if isinstance(attack, FeatureAttack) and width and attack.neuron >= width:
+        yield Misfit(node, attack, "neuron", f"{network.slug} has the features 0 to {width - 1}; write one of them")

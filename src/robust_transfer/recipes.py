@@ -1,0 +1,148 @@
+"""Training runs, source or target: one space, of which every method of the papers is a point."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from robust_transfer.attacks.algorithms import TrainingAttack
+from robust_transfer.errors import UserError
+from robust_transfer.models.families import AnyNetwork
+from robust_transfer.specs.fields import Count, Fraction, NonNegative, Number, Positive, Spec
+from robust_transfer.specs.networks import AnyNormalise
+from robust_transfer.specs.parts import AnyHead, Last, Trainable
+from robust_transfer.specs.schedules import Averaging, Schedule
+from robust_transfer.terms import Terms
+
+
+class Inputs(Spec):
+    """What a training batch is."""
+
+    attack: TrainingAttack | None = None
+    """None trains on clean images; an attack adds adversarial examples of them, made anew in every iteration against
+    the network as it stands, in evaluation mode.
+    """
+    mixing: Literal["both", "either"] = "both"
+    """both trains on the clean and the adversarial batch in every iteration; either draws one of the two."""
+    clean_weight: Annotated[Number, Field(ge=0, le=1)] = 0.5
+    """Weight of the clean batch's loss (both) or its probability (either); the adversarial batch has the rest."""
+    noise: NonNegative = 0.0
+    """Standard deviation of Gaussian noise on the pixels of every training image; they may leave [0, 1]."""
+    share: Annotated[Number, Field(gt=0, le=1)] = 1.0
+    """Of each class's training images, the part that takes part, drawn at random."""
+    per_class: Count | None = None
+    """Of each class so many training images take part at most, drawn at random."""
+
+    @model_validator(mode="after")
+    def _free_is_adversarial(self):
+        if self.attack and not self.attack.evaluates and (self.mixing == "either" or self.clean_weight):
+            raise ValueError("clean_weight: free adversarial training sees adversarial images alone; set it to 0")
+        if self.per_class and self.share < 1:
+            raise ValueError("share: give either share or per_class")
+        return self
+
+    def of_class(self, count: int) -> int:
+        """How many of a class's training images take part, of so many there are."""
+        return min(count, self.per_class or max(1, round(self.share * count)))
+
+    @property
+    def slug(self) -> str:
+        return self.attack.algorithm if self.attack else "noise" if self.noise else "nat"
+
+
+class Spectral(Spec):
+    """Non-expansive fine-tuning (Chen et al. 2021, Eq. 11): weights of the last units are beta * W / sigma(W), and
+    their residual blocks average shortcut and branch.
+    """
+
+    units: Count
+    """How many of the last units."""
+    beta: Annotated[Positive, Field(le=1)]
+    """Spectral norm that their weights are given."""
+    power_iterations: Count = 1
+    """Power iterations that estimate sigma in each pass in training."""
+
+
+TUNABLE: tuple[str, ...] = ("lr", "momentum", "weight_decay", *Terms.weighted())
+"""What a grid search can choose: numbers of the schedule, and the weight of any term by the term's name."""
+if TYPE_CHECKING:
+    Tunable = str
+else:
+    Tunable = Literal[TUNABLE]
+
+
+class Recipe(Spec):
+    """A training run, source or target: where it starts, what moves, what it sees, what it minimises, for how long."""
+
+    network: AnyNetwork | None = None
+    """The architecture of a random start; a run that inherits takes its start's."""
+    normalise: AnyNormalise | None = None
+    """Takes the place of the inherited network's normalisation; none keeps that."""
+    initialisation: Literal["family", "pytorch"] = "family"
+    """Of a random start: the family's own, or PyTorch's defaults for every layer."""
+    head: AnyHead = "new"
+    """A run that inherits gets a new one, linear or of some form, or keeps the inherited one."""
+    reset: Last | None = None
+    """The last parts that are initialised anew before training, by the family's own rule; none unless given."""
+    trainable: Trainable = "all"
+    """The part that moves."""
+    frozen_statistics: Literal["hold", "drift"] = "hold"
+    """Batch norm's running statistics in the frozen part are held, or drift with the new data."""
+    trained_statistics: Literal["hold", "move"] = "move"
+    """Likewise in the part that moves; held ones also normalise while training."""
+    affine: Literal["train", "freeze"] = "train"
+    """Whether batch norms' scale and shift train where the rest of their part does."""
+    spectral: Spectral | None = None
+    """Non-expansive fine-tuning of the last units; none unless given."""
+    dropout: Fraction = 0.0
+    """Share of the channels that are dropped after every stage while training (Tompson et al. 2015)."""
+    inputs: Inputs = Inputs()
+    terms: Terms = Terms()
+    """What is added to the cross entropy, or takes its place."""
+    averaging: Averaging | None = None
+    """Stochastic weight averaging; none keeps what `schedule.select` says."""
+    schedule: Schedule
+    """How long and how fast."""
+    tuned: list[Tunable] = []  # noqa: RUF012 (pydantic copies it)
+    """Values that are not set here but taken from a choice among other runs (grid search)."""
+
+    @model_validator(mode="after")
+    def _one_normalisation(self):
+        if self.network and self.normalise:
+            raise ValueError("normalise: a random start is normalised as its network says; set network.normalise")
+        return self
+
+    @model_validator(mode="after")
+    def _one_result(self):
+        if self.averaging and self.schedule.select != "last":
+            raise ValueError("averaging: the mean of the weights is kept, so schedule.select must be last")
+        if self.averaging and self.schedule.iterations and self.averaging.every > self.schedule.iterations:
+            raise ValueError(f"averaging.every: no average is taken in {self.schedule.iterations} iterations")
+        return self
+
+    @model_validator(mode="after")
+    def _terms_fit(self):
+        if mistakes := list(self.terms.mistakes(self)):
+            raise ValueError("; ".join(mistakes))
+        return self
+
+    @property
+    def slug(self) -> str:
+        """What a run does, in a word that is a function of the spec alone: `nat`, `pgd`, `nat+distil+dropout+swa`."""
+        words = self.terms.slug(self.tuned) + "+neft" * bool(self.spectral) + "+dropout" * bool(self.dropout)
+        return self.inputs.slug + words + "+swa" * bool(self.averaging)
+
+    def with_values(self, values: dict[str, float]) -> "Recipe":
+        """The recipe with values that a grid search tries or has chosen, by their names in TUNABLE.
+
+        Raises:
+            UserError: where it cannot have them.
+        """
+        terms = {name: value for name, value in values.items() if name in Terms.forms}
+        schedule: dict[str, Any] = {name: value for name, value in values.items() if name not in terms}
+        try:
+            return self.with_(terms=self.terms.with_weights(terms), schedule=self.schedule.with_(**schedule))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+            shown = ", ".join(f"{name}: {value:g}" for name, value in values.items())
+            raise UserError(f"the recipe cannot have {shown} ({where}{': ' * bool(where)}{what})") from None

@@ -1,0 +1,113 @@
+"""What is written from the specs' docstrings and the switches: the JSON schema, and the pages that say the same."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from robust_transfer.plan.protocol import SWITCHES
+from robust_transfer.reference.schema import NULL, OURS, Json, as_text, reference, schema
+
+SCHEMA, REFERENCE, README = Path("workflow/schema.json"), Path("docs/reference.md"), Path("README.md")
+COMMAND = "robust-transfer schema --write"
+BEGIN, END = f"<!-- switches: written by `{COMMAND}` -->", "<!-- end of switches -->"
+HEAD = f"""# Every key of the config
+
+Written by `{COMMAND}` from the specs' docstrings; `workflow/schema.json` says the same to editors.
+Any value may follow a switch (see README), and a number may be written 8/255. A key without a default must be given by
+some layer; the recipes and scales in `workflow/` give most. See [config.md](config.md)."""
+
+
+def page() -> str:
+    """The page that lists every key of the config."""
+    made = schema()
+    parts = {name: part for name, part in made["$defs"].items() if name not in (*OURS, "JsonValue")}
+    studies_first = sorted(parts, key=lambda name: (name[0].isupper(), name))
+    sections = [_section("The config", made, {}), *(_section(name, parts[name], parts) for name in studies_first)]
+    return "\n\n".join([HEAD, *sections]) + "\n"
+
+
+def _section(title: str, node: Json, others: Mapping[str, Json]) -> str:
+    """A table of a model's keys; of one that is another with some keys more, of these alone."""
+    keys = _keys(node)
+    base = next((name for name in sorted(others) if name < title and _has_all(keys, _keys(others[name]))), None)
+    rows = [
+        f"| `{key}` | {_type(value)} | {_default(value)} | {value['description'].replace('|', chr(92) + '|')} |"
+        for key, value in keys.items()
+        if base is None or _keys(others[base]).get(key) != value
+    ]
+    table = ["| key | type | default | meaning |", "|---|---|---|---|", *rows] if rows else []
+    alone = " May be written as its number alone." if "anyOf" in node else ""
+    begin = (
+        f"As [{base}](#{_anchor(base)})" + (", and:" if rows else ".") if base else _object(node)["description"] + alone
+    )
+    return "\n".join([f"## {title}", "", begin, "", *table]).rstrip()
+
+
+def _object(node: Json) -> Json:
+    """The mapping that a definition is; a term may also be its number alone."""
+    return next(each for each in node.get("anyOf", [node]) if "properties" in each)
+
+
+def _keys(node: Json) -> Json:
+    return _object(node)["properties"]
+
+
+def _has_all(keys: Json, of: Json) -> bool:
+    """Whether a model has the keys of another, nearly all with the same meaning, and that is worth saying."""
+    return len(of) > 3 and of.keys() <= keys.keys() and sum(keys[key] != value for key, value in of.items()) <= 1
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(".", "")
+
+
+def _type(node: Json) -> str:
+    """A schema in words, without what holds everywhere: switches, null, numbers as fractions."""
+    if "anyOf" in node:
+        everywhere = (reference("switched"), reference("fraction"), NULL)
+        return ", or ".join(_type(each) for each in node["anyOf"] if each not in everywhere)
+    if "$ref" in node:
+        name = node["$ref"].rpartition("/")[2]
+        words = {"JsonValue": "anything", "part of eps": "a part of eps"}
+        return words.get(name) or f"[{name}](#{_anchor(name)})"
+    if "const" in node:
+        return f"`{json.dumps(node['const']).strip(chr(34))}`"
+    if "enum" in node:
+        return ", ".join(f"`{value}`" for value in node["enum"])
+    kind = node.get("type")
+    if kind == "array":
+        return f"list of {_type(node['items'])}"
+    if kind == "object":
+        entries = [*node.get("patternProperties", {}).values(), node.get("additionalProperties", True)]
+        return f"name: {_type(entries[0])}" if isinstance(entries[0], dict) else "mapping"
+    words = {"integer": "whole number", "number": "number", "string": "text", "boolean": "`true`, `false`"}
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = ", ".join(f"{sign} {node[key]:g}" for key, sign in signs.items() if key in node)
+    return f"{words.get(str(kind), 'anything')} {bounds}".rstrip()
+
+
+def _default(node: Json) -> str:
+    if "default" not in node:
+        return ""
+    return "none" if node["default"] is None else f"`{json.dumps(node['default'], ensure_ascii=False)}`"
+
+
+def switches() -> str:
+    """README's table of the switches."""
+    rows = [
+        f"| {name} ({switch.study}): {switch.about} | {switch.paper} | {switch.code} | {switch.corrected} |"
+        for name, switch in SWITCHES.items()
+    ]
+    return "\n".join(["| switch | `paper` | `code` | `corrected` |", "|---|---|---|---|", *rows])
+
+
+def files(root: Path) -> dict[Path, str]:
+    """What each of the files below the project's root is to hold."""
+    readme = (root / README).read_text(encoding="utf-8")
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return {
+        root / SCHEMA: as_text(schema()),
+        root / REFERENCE: page(),
+        root / README: f"{before}{begin}\n{switches()}\n{end}{after}" if end else readme,
+    }

@@ -1,0 +1,98 @@
+"""The command that makes one node, table or figure, and how it ends.
+
+It ends with 0, with 1 and one clear sentence, or with 128 + n where signal n asked it to stop and its state is saved.
+"""
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+STOPPED = "stopped by SIGINT; the same command starts again"
+PRODUCTS = {"tabulate": "table", "draw": "figure"}
+
+
+def arguments_of(words: list[str]) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m robust_transfer.run", description="Make one node, table or figure of a plan."
+    )
+    kinds = (path.stem for path in (Path(__file__).parents[1] / "stages").glob("[a-z]*.py"))  # importing them is slow
+    stages = ["node", *PRODUCTS, *sorted({*kinds} - {"job", "node"})]
+    parser.add_argument("stage", choices=stages, help="the node's kind (or `node`, whatever it is), tabulate or draw")
+    parser.add_argument("what", help="a node's id, or for tabulate and draw STUDY/NAME")
+    parser.add_argument("--plan", type=Path, help="the frozen plan (default: the running Snakemake's, or the newest)")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results (%(default)s)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: as the plan says)")
+    parser.add_argument("--log", type=Path, help="file for the progress (default: the screen)")
+    return parser.parse_args(words)
+
+
+def make(options: argparse.Namespace) -> int:
+    """Make what the options name, and turn what a user can mend into a sentence; returns the exit status."""
+    import logging
+
+    from robust_transfer import locks
+    from robust_transfer.errors import UserError
+    from robust_transfer.plan import freeze, jobs
+
+    logging.raiseExceptions = False  # a log that cannot be written any more stops nothing
+    try:
+        jobs.must_be_the_workflows_own()
+        if options.log:
+            options.log.parent.mkdir(parents=True, exist_ok=True)
+        form, clock = "%(asctime)s %(message)s", "%H:%M:%S"
+        logging.basicConfig(filename=options.log, level=logging.INFO, format=form, datefmt=clock)
+        path = options.plan or freeze.frozen_path() or freeze.newest(options.results)
+        plan = freeze.thaw(path)
+        if options.stage in PRODUCTS:
+            from robust_transfer.run import products
+
+            product = plan.products.get(f"{PRODUCTS[options.stage]}s/{options.what}")
+            if product is None:
+                raise UserError(f"{options.what} is not in the plan {path}; it has {', '.join(plan.products)}")
+            with locks.alone(options.results / "locks" / product.stem.replace("/", "-")):
+                products.make(product, plan, path.stem, options.results)
+            return 0
+        from robust_transfer.run import nodes
+
+        node = plan.nodes.get(options.what)
+        if options.stage == "node" and node is not None:
+            options.stage = node.kind
+        if node is None or node.kind != options.stage:
+            raise UserError(f"{options.stage} {options.what} is not in the plan {path}; `snakemake -n` shows what is")
+        with locks.alone(options.results / "locks" / node.id) as waited:
+            if not (waited and nodes.is_made(node, options.results)):
+                threads = options.threads or plan.origin["machine"]["threads"]
+                nodes.make(node, plan, path.stem, options.results, threads)
+        return 0
+    except UserError as error:
+        return end(str(error), options, 1)
+    except KeyboardInterrupt:
+        return end(STOPPED, options, 130)
+    except MemoryError:
+        return end("out of memory; lower batch_size or ask for more", options, 1)
+    except Exception as error:
+        from robust_transfer.signals import Interrupted
+        from robust_transfer.store import is_forbidden, is_full
+
+        if isinstance(error, Interrupted):
+            return end(f"{error}; the same command continues", options, error.exit_status)
+        if is_full(error):
+            return end(f"no space is left ({error}); make room on that disk and start again", options, 1)
+        if is_forbidden(error):
+            sentence = (
+                f"{error.filename}: {error.strerror}; ask its owner for the right (`chmod -R g+rwX`), or work elsewhere"
+            )
+            return end(sentence, options, 1)
+        raise
+
+
+def end(sentence: str, options: argparse.Namespace, status: int) -> int:
+    """Tell screen and log how it ended; returns the exit status."""
+    sentence = f"{options.stage} {options.what}: {sentence}"
+    print(sentence, file=sys.stderr)
+    if options.log:
+        with contextlib.suppress(OSError), open(options.log, "a", encoding="utf-8") as file:
+            print(sentence, file=file)
+    return status

@@ -1,0 +1,134 @@
+"""Making a node: what happens around every stage."""
+
+import datetime
+import json
+import logging
+import os
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from robust_transfer import chain, provenance, store
+from robust_transfer.errors import UserError
+from robust_transfer.plan.graph import Plan
+from robust_transfer.recipes import Recipe
+from robust_transfer.specs.fields import Spec
+from robust_transfer.stages.job import Job, Stage
+from robust_transfer.stages.node import KINDS, Node
+from robust_transfer.terms import Terms
+
+log = logging.getLogger("robust_transfer")
+COMPOSITES = ("robust_transfer.recipes", "robust_transfer.terms")
+"""Modules of specs that every training has; what they decide stands in the spec itself."""
+
+
+def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) -> None:
+    """Make a node, and leave artifact and card in its folder, or neither.
+
+    Raises:
+        UserError: besides what its stage raises, where what it is made from disagrees, or changes in the meantime.
+    """
+    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+    kind = KINDS[node.kind]
+    stage: Stage = import_module(f"robust_transfer.stages.{node.kind}").run
+    # Asked before a run that may take hours, in which files may be edited.
+    modules, git = modules_of(node, plan), provenance.git_state()
+    code = provenance.fingerprint(*modules)
+    spec, data_root = kind.parse(node.spec), Path(plan.origin["data_root"])
+    read, files = chain.read_by(node, plan.nodes, results), chain.files_of(spec, data_root) or []
+    folder = results / node.folder
+    artifact = folder / kind.artifact
+    (folder / store.CARD).unlink(missing_ok=True)
+    with store.replacing(artifact) as temporary:
+        job = job_of(node, plan, results, threads, temporary)
+        _calm_torch(job)
+        metrics = stage(job)
+        again = chain.read_by(node, plan.nodes, results), chain.files_of(spec, data_root, files) or []
+        if again != (read, files):
+            raise UserError("what it is made from changed while it was read; start again when nothing changes any more")
+        outputs = {artifact.name: store.describe(temporary)}
+    store.write_card(
+        folder / store.CARD,
+        {
+            "id": node.id,
+            "kind": node.kind,
+            "version": kind.version,
+            "spec": node.spec,
+            "full_spec": kind.full(node.spec),
+            "parents": node.parents,
+            "read": read,
+            "data": chain.data_behind(node, plan.nodes, results, files),
+            "files": files,
+            "outputs": outputs,
+            "metrics": metrics,
+            "plan": plan_name,
+            "code": code,
+            "modules": modules,
+            "git": git,
+            "versions": provenance.versions(),
+            "machine": provenance.machine(),
+            "device": _device_name(job),
+            "threads": threads,
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - clock, 3),
+            "peak_memory_mb": provenance.peak_memory_mb(),
+        },
+    )
+    job.checkpoint.unlink(missing_ok=True)
+    log.info("%s done in %.1f s: %s", node.id, time.perf_counter() - clock, json.dumps(metrics))
+
+
+def is_made(node: Node, results: Path) -> bool:
+    """Whether a node's card and artifact are there and whole."""
+    try:
+        store.checked_artifact(results / node.folder, KINDS[node.kind].artifact)
+    except UserError:
+        return False
+    return True
+
+
+def job_of(node: Node, plan: Plan, results: Path, threads: int, output: Path) -> Job:
+    """What a stage is given to make a node of a plan."""
+    parents = {role: plan.nodes[parent] for role, parent in node.parents.items()}
+    machine, data_root = plan.origin["machine"], Path(plan.origin["data_root"])
+    return Job(node, parents, machine, data_root, results, threads, output)
+
+
+def modules_of(node: Node, plan: Plan) -> list[str]:
+    """The modules whose code makes a node: its stage, those that its own spec names, and its networks' families."""
+    spec = KINDS[node.kind].parse(node.spec)
+    named = forms_in(spec)
+    if isinstance(spec, Recipe):  # a tuned weight brings in a term that its own spec does not have
+        named |= {Terms.forms[name].__module__ for name in spec.tuned if name in Terms.forms}
+    for parent in plan.parents(node):
+        if network := plan.network_of(parent):
+            named |= forms_in(network)
+    return [f"robust_transfer.stages.{node.kind}", *sorted(named)]
+
+
+def forms_in(value: Any) -> set[str]:
+    """The modules that define the specs in a value, at any depth, but for those that all share."""
+    if isinstance(value, Spec):
+        own = type(value).__module__
+        shared = own.startswith(("robust_transfer.specs.", "robust_transfer.stages.")) or own in COMPOSITES
+        return set().union(*(forms_in(item) for _, item in value), set() if shared else {own})
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return set().union(*(forms_in(item) for item in items))
+
+
+def _calm_torch(job: Job) -> None:
+    """The node's thread count and, on a GPU, deterministic kernels. The CPU's are; asking there costs four seconds."""
+    import torch
+
+    torch.set_num_threads(job.threads)
+    if job.device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+def _device_name(job: Job) -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if job.device.type == "cuda" else "cpu"

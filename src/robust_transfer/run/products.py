@@ -1,0 +1,80 @@
+"""tabulate and draw: tables and figures from the outcomes that their cells name."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from robust_transfer import chain, provenance, store
+from robust_transfer.plan.graph import Plan, Product
+from robust_transfer.stages.node import KINDS
+from robust_transfer.tables.layout import decimals, markdown, wide
+from robust_transfer.tables.tidy import tidy
+
+
+def make(product: Product, plan: Plan, plan_name: str, results: Path) -> None:
+    """Write a table (.csv, .parquet, .md) or a figure (.png, .svg), and its card (.json).
+
+    Raises:
+        UserError: where what it shows is damaged, or was made from different bytes of the same thing.
+    """
+    read = chain.shown_by(product, plan.nodes, results)
+
+    @cache
+    def artifact_of(node_id: str) -> Path:
+        node = plan.nodes[node_id]
+        return store.checked_artifact(results / node.folder, KINDS[node.kind].artifact)
+
+    frame = tidy(product.study, product.name, product.spec["cells"], artifact_of)
+    stem = results / product.stem
+    writers = _table(frame, product.spec) if product.kind == "table" else _figure(frame, product.spec, artifact_of)
+    outputs = {}
+    for ending, write in writers.items():
+        path = stem.with_suffix(ending)
+        with store.replacing(path) as temporary:
+            write(temporary)
+            outputs[path.name] = store.describe(temporary)
+    store.write_card(
+        stem.with_suffix(".json"),
+        {
+            "kind": product.kind,
+            "key": product.key,
+            "version": product.param["version"],
+            "spec": product.spec,
+            "read": read,
+            "outputs": outputs,
+            "plan": plan_name,
+            "code": provenance.fingerprint(__name__),
+            "git": provenance.git_state(),
+            "versions": provenance.versions(),
+        },
+    )
+
+
+def _table(frame, spec: dict[str, Any]) -> dict[str, Any]:
+    text = markdown(frame, spec)
+    digits = max(2, *(decimals(spec, metric) for metric in frame.metric.unique()))
+    return {
+        ".csv": partial(wide(frame, spec["corner"]).to_csv, index=False, float_format=f"%.{digits}f"),
+        ".parquet": partial(frame.to_parquet, index=False),
+        ".md": lambda path: path.write_text(text, encoding="utf-8"),
+    }
+
+
+def _figure(frame, spec: dict[str, Any], artifact_of: Callable[[str], Path]) -> dict[str, Any]:
+    import matplotlib
+
+    from robust_transfer.figures.drawings import DRAWINGS
+
+    tensors = {}
+    if "tensors" in spec:
+        from robust_transfer.figures.arrays import read  # it needs torch, which other figures don't
+
+        tensors = read(spec["tensors"], artifact_of)
+    figure = DRAWINGS[spec["draw"]](frame, spec, tensors)
+    matplotlib.rcParams["svg.hashsalt"] = "robust-transfer"  # the same figure gives the same bytes
+
+    def save(path: Path, form: str) -> None:
+        figure.savefig(path, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
+
+    return {".png": partial(save, form="png"), ".svg": partial(save, form="svg")}

@@ -1,0 +1,143 @@
+"""Data sets: where images come from, which classes, which splits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from robust_transfer.specs.fields import Count, Fraction, Spec, WholeNumber
+
+if TYPE_CHECKING:
+    from robust_transfer.data.source import Arrays, Files
+
+Split = Literal["train", "validation", "test"]
+Seed = Annotated[WholeNumber, Field(lt=2**32)]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a data set before it is read; None, or nothing, where it is not known.
+
+    channels, height, width: of the images as they are shown to a network. classes: how many there are.
+    images: for each split, how many images each class has, by its number.
+    """
+
+    channels: int | None = None
+    height: int | None = None
+    width: int | None = None
+    classes: int | None = None
+    images: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+    def count(self, split: str) -> int | None:
+        """How many images a split has."""
+        return sum(self.images[split].values()) if split in self.images else None
+
+
+class Dataset(Spec):
+    """What every data set has. Splits are train, validation (held out of the training part) and test."""
+
+    label: str = Field("", exclude=True)
+    """A name for readers of the config; it enters no id."""
+    classes: Annotated[list[WholeNumber], Field(min_length=2)] | None = None
+    """The original class numbers kept, in this order, renumbered 0..n-1; all by default."""
+    half: Literal["first", "second"] | None = None
+    """In place of `classes`, a random half of the set's classes (the larger one of an odd number), or all others."""
+    halves_seed: Seed = 0
+    """Seed of that draw."""
+    validation: Fraction = 0.1
+    """Share of the training part held out, class by class, for every choice that is made (0 = none)."""
+    limit: Count | None = None
+    """Keep at most this many images a class and split, for trials; all by default."""
+    seed: Seed = 0
+    """Seed of the random splits."""
+    channels: Literal[1, 3] | None = None
+    """3 repeats grey images as RGB, and 1 shows RGB images as grey (their luma), for data that meets data or networks
+    of the other kind; as they are by default.
+    """
+
+    @model_validator(mode="after")
+    def _classes_chosen(self):
+        if self.classes and len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: a class is named twice")
+        if self.classes and self.half:
+            raise ValueError(f"half: {self.half} chooses classes, and so does `classes`; give one of them")
+        if self.halves_seed and not self.half:
+            raise ValueError("halves_seed: nothing is halved; give half: first or second, or leave it out")
+        return self
+
+    @property
+    def base(self) -> str:
+        """The readable name of the undivided set."""
+        raise NotImplementedError
+
+    @property
+    def shown_at(self) -> tuple[int, ...]:
+        """The size, or size and resize, at which images are shown that are kept smaller; none of others."""
+        return ()
+
+    @property
+    def files(self) -> list[str]:
+        """Files and folders below data_root that must be there before it can be read."""
+        return []
+
+    @property
+    def remedy(self) -> str:
+        """What to do when they are missing; {root} stands for data_root."""
+        return ""
+
+    @property
+    def slug(self) -> str:
+        """A short readable name, a function of the spec alone."""
+        base = self.base + {None: "", 1: "-grey", 3: "-rgb"}[self.channels]
+        if self.half:
+            return f"{base}-{self.half}-half" + (f"-{self.halves_seed}" if self.halves_seed else "")
+        if not self.classes:
+            return base
+        first, last = self.classes[0], self.classes[-1]
+        run = self.classes == list(range(first, last + 1))
+        return f"{base}-{first}to{last}" if run else f"{base}-{len(self.classes)}classes"
+
+    @property
+    def test_share(self) -> float:
+        """The share held out, class by class, for the test split of a set that has none of its own."""
+        return 0.0
+
+    def read(self, data_root: Path) -> "Arrays | Files":
+        """The undivided set, as it is distributed.
+
+        Raises:
+            UserError: where it is missing, partial or damaged; says what to put where.
+        """
+        raise NotImplementedError
+
+    def look(self, data_root: Path) -> Facts:
+        """What is known of the undivided set without reading it: catalogue, headers, labels, names of files."""
+        return Facts()
+
+    def peek(self, data_root: Path) -> Facts:
+        """What is known of the prepared set, before it is: classes are chosen and splits divided. Cheap, without torch.
+
+        Raises:
+            UserError: where it is seen already that the set will be refused.
+        """
+        from robust_transfer.data.splits import foreseen
+
+        key = (self.model_dump_json(), data_root, tuple(_stamp(data_root / name) for name in self.files))
+        if key not in _PEEKED:
+            _PEEKED[key] = foreseen(self, self.look(data_root))
+        return _PEEKED[key]
+
+
+_PEEKED: dict[Any, Facts] = {}
+
+
+def _stamp(path: Path) -> Any:
+    """What changes when a file does, or a folder, or one in it."""
+    try:
+        about = path.stat()
+        inner = sorted(each.stat().st_mtime_ns for each in path.iterdir() if each.is_dir()) if path.is_dir() else []
+        return about.st_mtime_ns, about.st_size, *inner
+    except OSError:
+        return None

@@ -1,0 +1,56 @@
+"""The values that specs are made of: numbers as papers print them, and the base of every spec."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def number(value: Any) -> Any:
+    """Read a number as papers print it: `8/255`, `1e-4` (which YAML 1.1 takes for a string), 0.1 or "0.1".
+
+    Anything that is not such a text comes back as it is, for pydantic to judge.
+    """
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted, not true or false")
+    if isinstance(value, str):
+        try:
+            top, bar, bottom = value.partition("/")
+            return float(top) / float(bottom) if bar else float(top)
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f"{value!r} is no number; write it like 0.031, 1e-4 or 8/255") from None
+    return value
+
+
+def no_bool(value: Any) -> Any:
+    """Refuse true and false, which Python takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("a whole number is wanted, not true or false")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(number), Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+NonNegative = Annotated[Number, Field(ge=0)]
+Fraction = Annotated[Number, Field(ge=0, lt=1)]
+Count = Annotated[int, BeforeValidator(no_bool), Field(ge=1)]
+WholeNumber = Annotated[int, BeforeValidator(no_bool), Field(ge=0)]
+
+
+class Spec(BaseModel):
+    """A validated, immutable value; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def canonical(self) -> dict[str, Any]:
+        """The spec as plain JSON values, without defaults and labels: what the id is made from."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def with_(self, **changes: Any) -> Self:
+        """The spec with some fields changed, all of them checked together; labels stay.
+
+        Raises:
+            ValidationError: for values that do not fit, alone or together.
+        """
+        own = type(self).model_fields
+        values = {name: getattr(self, name) for name in self.model_fields_set} | changes
+        return self.model_validate({own[name].alias or name if name in own else name: v for name, v in values.items()})

@@ -1,0 +1,157 @@
+"""Network architectures."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from robust_transfer.specs.fields import Number, Positive, Spec, WholeNumber
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robust_transfer.models.classifier import Classifier
+
+
+def _how_many(value: Any) -> str:
+    return "each" if isinstance(value, list | tuple) else "one"
+
+
+OneOrEach = Annotated[
+    Annotated[Number, Tag("one")] | Annotated[list[Number], Field(min_length=1), Tag("each")],
+    Discriminator(_how_many),
+]
+PositiveOneOrEach = Annotated[
+    Annotated[Positive, Tag("one")] | Annotated[list[Positive], Field(min_length=1), Tag("each")],
+    Discriminator(_how_many),
+]
+
+
+class Normalise(Spec):
+    """The network's first operation, x -> (x - mean) / std on pixels in [0, 1]; inside the network, so that an attack's
+    budget is always in pixels.
+    """
+
+    mean: OneOrEach = 0.5
+    """What is subtracted: a number, or a list of one number a channel."""
+    std: PositiveOneOrEach = 0.5
+    """What is divided by: a number, or a list of one number a channel."""
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _in_pixels(cls, value: float | list[float]) -> float | list[float]:
+        wrong = [each for each in (value if isinstance(value, list) else [value]) if not 0 <= each <= 1]
+        if wrong:
+            raise ValueError(f"{wrong[0]:g} is not within 0 and 1, as pixels are; write 125.3/255 and not 125.3")
+        return value
+
+
+IMAGENET = Normalise(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+"""The numbers that networks trained on ImageNet expect."""
+
+
+def _normalise_form(value: Any) -> str | None:
+    if isinstance(value, dict | Normalise):
+        return "numbers"
+    return "word" if value == "per-image" else None
+
+
+AnyNormalise = Annotated[
+    Annotated[Normalise, Tag("numbers")] | Annotated[Literal["per-image"], Tag("word")],
+    Discriminator(
+        _normalise_form,
+        custom_error_type="normalise",
+        custom_error_message="Input should be like {{mean: 0.5, std: 0.5}}, or per-image",
+    ),
+]
+
+
+class Network(Spec):
+    """What every network family has; a family is one file in models/families, see docs/networks.md."""
+
+    averages_residuals: ClassVar[bool] = False
+    """Whether its blocks can give the mean of shortcut and branch; see Residual."""
+    has_weights: ClassVar[bool] = False
+    """Whether weights are published for it, which `published` gives by their name."""
+    channels: ClassVar[int | None] = None
+    """Of the only images that it takes; None takes any."""
+
+    if TYPE_CHECKING:
+        family: str  # the tag that tells the forms apart, a literal in each
+
+    label: str = Field("", exclude=True)
+    """A name for readers of the config; it enters no id."""
+    normalise: AnyNormalise = Normalise()
+    """By given numbers, or per-image: each image by the mean and the standard deviation of its own pixels, as
+    tf.image.per_image_standardization does.
+    """
+
+    @property
+    def slug(self) -> str:
+        """A short readable name, a function of the spec alone."""
+        raise NotImplementedError
+
+    @property
+    def stages(self) -> float:
+        """How many stages of residual or dense blocks there are; inf where only the built network knows."""
+        raise NotImplementedError
+
+    @property
+    def blocks(self) -> float:
+        """How many blocks there are in all stages; a block is the smallest part that trains or freezes as one."""
+        raise NotImplementedError
+
+    @property
+    def units(self) -> float:
+        """How many units there are: the head, the last batch norm with its activation (where there is one), the blocks.
+
+        It is the partition in which Shafahi et al. 2020 and Chen et al. 2021 (CARTL) count "the last k".
+        """
+        raise NotImplementedError
+
+    @property
+    def smallest_side(self) -> int:
+        """Of the images that it takes, in pixels; 1 where only the built network knows."""
+        return 1
+
+    @property
+    def feature_width(self) -> int | None:
+        """How many penultimate features there are; None where only the built network knows."""
+        return None
+
+    def build(self, channels: int, classes: int) -> "Classifier":
+        """A new network for images of `channels` channels, initialised from torch's global generator.
+
+        Raises:
+            ValueError: where the network does not fit images of so many channels.
+        """
+        raise NotImplementedError
+
+    def published(self, weights: str, folder: Path) -> tuple[dict[str, "Tensor"], str]:
+        """The state dict that its library publishes under a name, and the address it comes from.
+
+        folder: where its file lies, and is downloaded to where it doesn't.
+        """
+        raise NotImplementedError
+
+    def renamed(self, state: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
+        """A state dict with the names of the network's own library, under those of the built network."""
+        return dict(state)
+
+
+class Residual(Network):
+    """What networks of residual blocks have that CARTL's non-expansive fine-tuning can treat."""
+
+    averages_residuals: ClassVar[bool] = True
+
+    averaged_units: WholeNumber = 0
+    """The residual blocks among the last that many units give the mean of shortcut and branch, not the sum (Chen et al.
+    2021, section 5.2). Training by that method sets it.
+    """
+
+    @model_validator(mode="after")
+    def _has_so_many_units(self):
+        if self.averaged_units > self.units:
+            raise ValueError(f"averaged_units: the network has {self.units} units; lower it")
+        return self

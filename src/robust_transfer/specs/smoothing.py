@@ -1,0 +1,47 @@
+"""Certification by randomised smoothing."""
+
+import math
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from robust_transfer.specs.fields import Count, Number, Positive, Spec
+
+
+class Smoothing(Spec):
+    """How a classifier is smoothed and certified (Cohen et al. 2019)."""
+
+    sigma: Positive
+    """Standard deviation of the noise, in pixels of [0, 1]."""
+    n0: Count = 100
+    """Samples that select the class."""
+    n: Count = 100_000
+    """Samples that then estimate the class's probability."""
+    alpha: Annotated[Number, Field(gt=0, lt=0.5)] = 0.001
+    """The probability that a certificate is wrong."""
+    images: Count = 500
+    """So many images of the split, evenly spaced, are certified."""
+    whole_steps: bool = False
+    """One image in every whole number of images is certified, and so up to twice as many."""
+
+    @field_validator("sigma")
+    @classmethod
+    def _sigma_in_pixels(cls, sigma: float) -> float:
+        if sigma > 4:
+            raise ValueError(f"{sigma:g} drowns any image; pixels go from 0 to 1, so write 64/255 and not 64")
+        return sigma
+
+    @model_validator(mode="after")
+    def _can_certify(self):
+        """If all n samples are of one class, its probability is at least alpha^(1/n) (Clopper and Pearson 1934)."""
+        if self.alpha ** (1 / self.n) <= 0.5:
+            fewest = math.floor(math.log2(1 / self.alpha)) + 1
+            raise ValueError(
+                f"n: {self.n} samples can certify nothing at alpha {self.alpha:g}, even if all agree; take {fewest}"
+            )
+        return self
+
+    @property
+    def slug(self) -> str:
+        """A short readable name, a function of the spec alone."""
+        return f"smoothed{self.sigma:.4g}-n{self.n}"

@@ -1,0 +1,156 @@
+"""Terms of the loss: the base of each, and what a training does with all of them together."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import model_serializer, model_validator
+
+from robust_transfer.specs.fields import Spec, number
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robust_transfer.models.classifier import Classifier
+    from robust_transfer.recipes import Recipe
+    from robust_transfer.training.objective import Objective
+
+
+class Term(Spec):
+    """A term of the loss; see docs/terms.md. Its name in `terms:` is that of its file.
+
+    A term with one field may be written as that number, and then 0 means that it is absent.
+    """
+
+    word: ClassVar[str] = ""
+    """What it adds to the slugs of trainings."""
+    of: ClassVar[Literal["batch", "step", "weights"]] = "step"
+    """What it is a function of: each batch that the network is shown, clean or adversarial (a `Shown`; its value counts
+    as that batch does), a whole iteration (a `Step`), or the weights alone."""
+    replaces_cross_entropy: ClassVar[bool] = False
+    """Whether it takes the place of the cross entropy of what it is a function of."""
+    needs: ClassVar[Literal["teacher", "features"] | None] = None
+    """What a run must have beside data and start: the parent of its node, by role."""
+    has_accuracy: ClassVar[bool] = True
+    """Whether the network that it trains predicts classes, so that its accuracy can be measured."""
+    rank: ClassVar[int] = 0
+    """Terms are added in rising rank, and by name in one rank: a floating-point sum depends on the order."""
+
+    @property
+    def observed_unit(self) -> int | None:
+        """The unit, counted from the end, whose input it looks at; see Classifier.observe."""
+        return None
+
+    def mistakes(self, recipe: "Recipe") -> Iterator[str]:
+        """A sentence for everything in a recipe that does not go with it."""
+        yield from ()
+
+    def equip(self, network: "Classifier") -> None:
+        """Give the network what it needs for this training alone, in place."""
+
+    def strip(self, network: "Classifier", classes: int) -> None:
+        """Take that away when the training is over, in place."""
+
+    def begin(self, training: "Objective") -> Callable[[Any], "Tensor"]:
+        """The weighted term as a function of what `of` says, giving a scalar; asked for once, at the run's start.
+
+        Raises:
+            UserError: where the run lacks what the term needs.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def number_field(cls) -> str | None:
+        """The only field, where a number says all; None of a term that has several."""
+        return next(iter(cls.model_fields)) if len(cls.model_fields) == 1 else None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: Any) -> Any:
+        only = cls.number_field()
+        return value if only is None or isinstance(value, dict | Term) else {only: value}
+
+    @model_serializer(mode="wrap")
+    def _as_number(self, as_mapping: Callable[[Any], dict[str, Any]]) -> Any:
+        only = self.number_field()
+        return getattr(self, only) if only else as_mapping(self)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        schema = handler(core)
+        return {"anyOf": [{"type": "number", "minimum": 0}, schema]} if cls.number_field() else schema
+
+
+class TermsBase(Spec):
+    """What is added to the cross entropy, or takes its place: any of the terms, each by its name."""
+
+    forms: ClassVar[dict[str, type[Term]]] = {}
+    """Every term by its name, in the order of addition."""
+
+    if TYPE_CHECKING:  # the fields are made of the files there are
+
+        def __init__(self, **terms: Any): ...
+        def __getattr__(self, name: str) -> Any: ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _zero_is_absent(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        numbers = {name for name in values if name in cls.forms and cls.forms[name].number_field()}
+        return {name: None if name in numbers and _is_zero(value) else value for name, value in values.items()}
+
+    @classmethod
+    def weighted(cls) -> tuple[str, ...]:
+        """The terms whose weight a grid search can choose: the one number that they are, or the field `weight`."""
+        return tuple(name for name, form in cls.forms.items() if form.number_field() or "weight" in form.model_fields)
+
+    @property
+    def used(self) -> dict[str, Term]:
+        """The terms that are there by name, in the order of addition."""
+        found = {name: getattr(self, name) for name in self.forms}
+        return {name: term for name, term in found.items() if term is not None}
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether the network predicts classes while it trains."""
+        return all(term.has_accuracy for term in self.used.values())
+
+    def slug(self, tuned: Iterable[str] = ()) -> str:
+        """The words of the terms that are there, or will be when the tuned values are known."""
+        present = {*self.used, *tuned}
+        return "".join(form.word for name, form in self.forms.items() if name in present)
+
+    def mistakes(self, recipe: "Recipe") -> Iterator[str]:
+        """A sentence for everything in a recipe that does not go with its terms, each beginning with the key."""
+        used = self.used
+        for name, term in used.items():
+            yield from (f"terms.{name}: {sentence}" for sentence in term.mistakes(recipe))
+        for name, term in used.items():
+            if term.replaces_cross_entropy:
+                # Without batches of examples nothing is left to a term of them.
+                lost = {"batch", "step"} if term.of == "step" else set()
+                for other, its in used.items():
+                    if other != name and (its.replaces_cross_entropy or its.of in lost):
+                        yield f"terms.{other}: {name} takes the place of what it is computed from; leave one out"
+
+    def with_weights(self, values: dict[str, float]) -> "TermsBase":
+        """The terms with other weights, by name; a weight brings in a term that was not there.
+
+        Raises:
+            ValidationError: for a term that cannot have that weight, or needs more than a weight.
+        """
+        changes: dict[str, Any] = {}
+        for name, value in values.items():
+            term = getattr(self, name)
+            if self.forms[name].number_field():
+                changes[name] = value
+            else:
+                changes[name] = term.with_(weight=value) if term else {"weight": value}
+        return self.with_(**changes)
+
+
+def _is_zero(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and number(value) == 0
+    except ValueError:
+        return False

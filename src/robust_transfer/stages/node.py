@@ -1,0 +1,86 @@
+"""Nodes, named by their content, and what is true of all nodes of a kind."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from robust_transfer.canonical import digest
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What all nodes of a kind have in common.
+
+    spec: the type of their specs. artifact: the name of the file that they write.
+    slug: the readable part of a node's name, from its spec and its parents (by role) alone.
+    version: raised when the same spec comes to mean another result; part of every id.
+    minutes: that the scheduler is asked for. gpu: whether a GPU is of use.
+    resumes: whether a killed node continues from its saved state: it is then asked to save before its time is over.
+    """
+
+    spec: Any
+    artifact: str
+    slug: Callable[[Any, Mapping[str, "Node"]], str]
+    version: int = 1
+    minutes: int = 60
+    gpu: bool = True
+    resumes: bool = False
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.spec)
+
+    def parse(self, spec: Mapping[str, Any]) -> Any:
+        """A spec's plain values as the validated spec, every default filled in."""
+        return self._adapter.validate_python(dict(spec))
+
+    def full(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """A spec's plain values with every default written out."""
+        return self.parse(spec).model_dump(mode="json")
+
+
+KINDS: dict[str, Kind] = {}
+"""Every kind by its name, that of its module; the package fills it."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One cached step: what it is (kind, spec) and what it is made from (parents, by role).
+
+    The id is `<slug>.<12 hex>`, the hex from sha256 over kind, version, spec and the parents' ids: a Merkle graph, in
+    which a node's id says everything that its artifact depends on.
+    """
+
+    kind: str
+    slug: str
+    spec: dict[str, Any]
+    parents: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def id(self) -> str:
+        return node_id(self.kind, self.slug, self.spec, self.parents)
+
+    @property
+    def folder(self) -> str:
+        """Where it lies, below results/."""
+        return f"{self.kind}/{self.id}"
+
+    @property
+    def artifact(self) -> str:
+        """The path of its artifact, below results/."""
+        return f"{self.folder}/{KINDS[self.kind].artifact}"
+
+    @property
+    def card(self) -> str:
+        """The path of its card, below results/."""
+        return f"{self.folder}/card.json"
+
+
+def node_id(kind: str, slug: str, spec: dict[str, Any], parents: dict[str, str], version: int | None = None) -> str:
+    """The id of a node (see Node), by default at its kind's version of today. The slug does not enter the hash."""
+    version = KINDS[kind].version if version is None else version
+    content = {"kind": kind, "version": version, "spec": spec, "parents": parents}
+    return f"{slug}.{digest(content)[:12]}"

@@ -1,0 +1,165 @@
+"""The loss of an iteration, as a recipe composes it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robust_transfer.attacks.perturb import perturb
+from robust_transfer.attacks.ready import ReadyModel, attack_ready
+from robust_transfer.models.classifier import Classifier, Observed, training_mode
+from robust_transfer.recipes import Recipe
+from robust_transfer.training.free import FreePerturbation, is_free
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A batch that the network was shown in training mode, and what that showed.
+
+    images: N x C x H x W float pixels. labels: N int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+    observed: Observed
+
+
+class Step:
+    """One iteration, as terms see it. What it shows is made when it is first asked for.
+
+    images: N x C x H x W float pixels of the training batch, augmented, without noise. labels: N int64.
+    places: N int64, of the images in the training split.
+    """
+
+    def __init__(self, objective: "Objective", images: Tensor, labels: Tensor, places: Tensor):
+        self.objective = objective
+        self.images, self.labels, self.places = images, labels, places
+
+    def noisy(self, images: Tensor) -> Tensor:
+        """Images with the noise of the inputs, drawn on the CPU, so that a seed means the same on every device."""
+        sigma = self.objective.recipe.inputs.noise
+        return images + sigma * torch.randn(images.shape).to(images.device) if sigma else images
+
+    def show(self, images: Tensor) -> Shown:
+        """A forward pass of N images like those of the batch, with its labels."""
+        return Shown(images, self.labels, self.objective.network.observe(images, unit=self.objective.unit))
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """The batch's images with noise: those that the network and the attack are given."""
+        return self.noisy(self.images)
+
+    @cached_property
+    def clean(self) -> Shown:
+        """The batch as it is, with noise."""
+        return self.show(self.pixels)
+
+    @cached_property
+    def adversarial(self) -> Shown:
+        """The training attack's examples of the batch. They pass apart from the clean images, so that each batch norm
+        sees one kind at a time.
+        """
+        return self.show(self.objective.adversarial(self.pixels, self.labels))
+
+    def batches(self) -> Iterator[tuple[float, Shown]]:
+        """What is learnt from: weight and batch, first the adversarial one."""
+        _ = self.pixels  # noise is drawn before the kind of batch
+        clean_weight = self._clean_weight()
+        if clean_weight < 1:
+            yield 1 - clean_weight, self.adversarial
+        if clean_weight:
+            yield clean_weight, self.clean
+
+    def _clean_weight(self) -> float:
+        inputs = self.objective.recipe.inputs
+        if inputs.attack is None:
+            return 1.0
+        return float(torch.rand(()) < inputs.clean_weight) if inputs.mixing == "either" else inputs.clean_weight
+
+
+class Objective:
+    """Called with a batch, it gives the loss to bring down, a scalar with gradients for what the recipe trains.
+
+    Made before a saved state is restored: the weights a run inherited are those the network has then.
+
+    network: the one that trains. held: its modules whose batch norm statistics stay.
+    teacher: whose stage outputs are distilled. source_features: N x width, of the training images as they are, by their
+    place in the split. ready: the network as the iteration finds it, in evaluation mode, for attacks; None without one.
+    """
+
+    def __init__(
+        self,
+        network: Classifier,
+        recipe: Recipe,
+        held: list[nn.Module],
+        teacher: Classifier | None = None,
+        source_features: Tensor | None = None,
+    ):
+        self.network, self.recipe, self.held = network, recipe, held
+        self.teacher = teacher.eval().requires_grad_(False) if teacher else None
+        self.source_features = source_features
+        attack = recipe.inputs.attack
+        self.free = FreePerturbation(attack) if is_free(attack) else None
+        self.ready: ReadyModel | None = attack_ready(network) if attack and not self.free else None
+        used = recipe.terms.used.values()
+        self.unit = next((term.observed_unit for term in used if term.observed_unit), None)
+        begun = [(term, term.begin(self)) for term in used]
+        self._of_batch = [value for term, value in begun if term.of == "batch" and not term.replaces_cross_entropy]
+        self._of_step = [value for term, value in begun if term.of != "batch" and not term.replaces_cross_entropy]
+        # At most one takes the place of the cross entropy: of each batch, or of the step with all its batches.
+        self._fit: Callable[[Shown], Tensor] = _cross_entropy
+        self._first: Callable[[Step], Tensor] = self._of_batches
+        for term, value in begun:
+            if term.replaces_cross_entropy and term.of == "batch":
+                self._fit = value
+            elif term.replaces_cross_entropy:
+                self._first = value
+
+    def __call__(self, images: Tensor, labels: Tensor, places: Tensor) -> Tensor:
+        """The loss of N x C x H x W pixels, N labels and the images' N places in the training split."""
+        if self.ready:
+            self.ready.refresh(self.network)
+        training_mode(self.network, self.held)
+        step = Step(self, images, labels, places)
+        loss = self._first(step)
+        for term in self._of_step:
+            loss = loss + term(step)
+        return loss
+
+    def _of_batches(self, step: Step) -> Tensor:
+        loss = torch.zeros((), device=step.images.device)
+        for weight, batch in step.batches():
+            fit = self._fit(batch)
+            for term in self._of_batch:
+                fit = fit + term(batch)
+            loss = loss + weight * fit
+        return loss
+
+    def adversarial(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Examples of N x C x H x W pixels by the training attack."""
+        if self.free:
+            return self.free(images)
+        attack = self.recipe.inputs.attack
+        assert self.ready and attack  # a clean run is shown no adversarial batch
+        return perturb(self.ready, images, labels, attack)
+
+    def after_backward(self) -> None:
+        """To be called once the loss's gradients are there."""
+        if self.free:
+            self.free.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint has to hold."""
+        return self.free.state() if self.free else {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
+        if self.free:
+            self.free.restore(state)
+
+
+def _cross_entropy(batch: Shown) -> Tensor:
+    return F.cross_entropy(batch.observed.logits, batch.labels)

@@ -1,0 +1,95 @@
+"""pretrain and transfer: a network, trained by a recipe from a random start or from another model's weights."""
+
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file
+
+from robust_transfer.data import tensors
+from robust_transfer.data.tensors import Data
+from robust_transfer.models import files
+from robust_transfer.models.classifier import Classifier, reset_last, reset_parameters
+from robust_transfer.models.normalise import normaliser
+from robust_transfer.models.spectral import reparametrise_spectral, set_spectral_norms, to_plain_weights
+from robust_transfer.randomness import reseed
+from robust_transfer.recipes import Recipe
+from robust_transfer.signals import listening
+from robust_transfer.specs.networks import Network
+from robust_transfer.training.loop import train
+
+if TYPE_CHECKING:
+    from robust_transfer.stages.job import Job
+
+
+def run(job: "Job") -> dict[str, Any]:
+    """Train and write the model; returns the last epoch's history entry and the best selection metric.
+
+    Raises:
+        UserError, Interrupted: see train.
+    """
+    recipe: Recipe = job.spec
+    tuned = _chosen(job)
+    if tuned:
+        recipe = recipe.with_values(tuned)
+    data = tensors.load(job.parent("data"), job.device, job.data_root)
+
+    # What the network becomes. All draws from here on follow the recipe's seed, in this order.
+    reseed(recipe.schedule.seed, "initialisation")
+    network, spec, channels = _inherited(job, recipe) if job.has("start") else _random(recipe, data)
+    if recipe.head != "keep" and (job.has("start") or recipe.head != "new"):
+        network.renew_head(data.classes, **({} if recipe.head == "new" else recipe.head.model_dump()))
+    for term in recipe.terms.used.values():
+        term.equip(network)
+    if recipe.spectral:
+        reparametrise_spectral(network, **recipe.spectral.model_dump())
+
+    history = _trained(job, network.to(job.device), data, recipe)
+
+    # What is left of it.
+    set_spectral_norms(network)
+    to_plain_weights(network)
+    for term in recipe.terms.used.values():
+        term.strip(network, data.classes)
+    files.save(job.output, network, spec, channels, data.classes, tuned=tuned)
+    metrics = dict(history[-1])
+    if recipe.schedule.select == "best_validation":
+        metrics["best"] = max(entry["selected_by"] for entry in history)
+    return metrics
+
+
+def _chosen(job: "Job") -> dict[str, float]:
+    """The values that the recipe takes from a choice among other runs."""
+    wanted = job.spec.tuned
+    if not wanted:
+        return {}
+    chosen = files.about(job.parent("tuned"))["chosen"]
+    return {name: chosen[name] for name in wanted}
+
+
+def _inherited(job: "Job", recipe: Recipe) -> tuple[Classifier, Network, int]:
+    """The start's network, its spec and its images' channels; the last parts anew where the recipe resets them."""
+    network, spec, channels, _ = files.load(job.parent("start"))
+    if recipe.reset:
+        reset_last(network, recipe.reset)
+    if recipe.normalise:
+        network.normalise = normaliser(recipe.normalise, channels)
+        spec = spec.with_(normalise=recipe.normalise)
+    return network, spec, channels
+
+
+def _random(recipe: Recipe, data: Data) -> tuple[Classifier, Network, int]:
+    """A newly initialised network, its spec and its images' channels."""
+    spec, channels = recipe.network, data.channels
+    assert spec, "a random start has no network to inherit"
+    network = files.build(spec, channels, data.classes)
+    if recipe.initialisation == "pytorch":
+        reset_parameters(network)
+    return network, spec, channels
+
+
+def _trained(job: "Job", network: Classifier, data: Data, recipe: Recipe) -> list[dict[str, float]]:
+    """Train the network in place, with the teacher and the stored features that the node has; see train."""
+    teacher = files.load(job.parent("teacher"))[0].to(job.device) if job.has("teacher") else None
+    features = load_file(job.parent("features"))["features"].to(job.device) if job.has("features") else None
+    with listening() as stop:
+        every = job.machine["checkpoint_seconds"]
+        return train(network, data, recipe, job.node.id, job.checkpoint, every, stop, teacher, features)

@@ -1,0 +1,114 @@
+"""What all studies share: captions, published numbers, and names in their sections that refer to something else."""
+
+from typing import Annotated
+
+import pytest
+from pydantic import Field
+
+from robust_transfer.errors import UserError
+from robust_transfer.plan.specs import CifarResNet, Last, Recipe, Schedule, Spec
+from robust_transfer.studies import PAPERS, base
+from robust_transfer.studies.checks import DatasetName, Refers, TargetName, places, too_deep, unknown_names
+from workspace import planned
+
+PRINTED = ("figures/vaishnavi/fig2_published", "figures/vaishnavi/fig3_published")
+
+
+# ---- captions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("study", PAPERS)
+def test_every_caption_names_scale_split_and_protocol_with_the_switches_set_apart(study):
+    switch = {"cartl": "D4", "davchev": "D15", "renofeation": "D1", "shafahi": "D7", "vaishnavi": "D11"}[study]
+    plan = planned(study, switches={switch: "code"}, **{study: {"evaluated_on": "validation"}})
+    for stem, product in plan.products.items():
+        if stem not in PRINTED:
+            measured = product.spec["measured"]
+            assert measured.startswith("Measured at scale digits")
+            assert measured.endswith(f", validation split, protocol corrected but for {switch}: code")
+
+
+@pytest.mark.parametrize("study", PAPERS)
+def test_cells_of_tables_alone_have_what_the_paper_prints(study):
+    for product in planned(study, scale="paper").products.values():
+        printed = [cell.get("published") for cell in product.spec["cells"]]
+        if product.kind == "table" and product.spec["published"]:
+            assert all("published" in cell for cell in product.spec["cells"])
+            assert any(value is not None for value in printed)
+        elif product.kind == "table":
+            assert not any(printed)
+
+
+# ---- names in a section --------------------------------------------------------------------------------------------
+
+
+class Task(Spec):
+    data: DatasetName
+    like: Annotated[str, Refers("task", section="tasks")] | None = None
+
+
+class Section(base.Section):
+    source: DatasetName | None = None
+    targets: dict[str, DatasetName]
+    tasks: Annotated[dict[str, Task], Field(min_length=1)]
+    compared: list[TargetName] = Field(alias="shown-targets")
+    given: dict[TargetName, float] = {}  # noqa: RUF012 (pydantic copies it)
+
+
+def test_a_name_is_checked_wherever_it_stands():
+    section = Section.model_validate(
+        {
+            "source": "A",
+            "targets": {"one": "B", "two": "Known"},
+            "tasks": {"first": {"data": "C", "like": "second"}, "other": {"data": "Known", "like": "first"}},
+            "shown-targets": ["one", "three"],
+            "given": {"two": 1.0, "four": 2.0},
+        }
+    )
+
+    class Config:
+        datasets = {"Known": None}  # noqa: RUF012
+
+    assert unknown_names(Config, section, "my") == [
+        "my.source: unknown data set 'A'; write one of Known",
+        "my.targets.one: unknown data set 'B'; write one of Known",
+        "my.tasks.first.data: unknown data set 'C'; write one of Known",
+        "my.tasks.first.like: unknown task 'second'; write one of first, other",
+        "my.shown-targets[1]: unknown target 'three'; write one of one, two",
+        "my.given.four: unknown target 'four'; write one of one, two",
+    ]
+
+
+def test_none_is_a_name_of_nothing():
+    section = Section.model_validate({"targets": {}, "tasks": {"t": {"data": "Known"}}, "shown-targets": []})
+    named = {path for path, value, refers in places(section, "my") if refers and value is not None}
+    assert named == {"my.tasks.t.data"}
+
+
+# ---- nodes that cannot be made -------------------------------------------------------------------------------------
+
+
+def test_all_keys_that_need_a_missing_validation_split_are_told_at_once():
+    with pytest.raises(UserError) as error:
+        planned("davchev", datasets={"digits-high": {"validation": 0}}, davchev={"evaluated_on": "validation"})
+    (line,) = str(error.value).splitlines()[1:]
+    first, others = line.split("; the same goes for ")
+    assert first.endswith("set datasets.digits-high.validation above 0, or evaluated_on: test")
+    names = ("natural", "adversarial", "substitute", "transfer")
+    assert others.split(", ") == [f"davchev.schedules.{name}.select" for name in names]
+
+
+def test_mistakes_of_several_studies_are_told_at_once():
+    with pytest.raises(UserError) as error:
+        planned("davchev", studies=["davchev", "cartl"], davchev={"source": "x"}, cartl={"cases": {"Case-8": 9}})
+    lines = str(error.value).splitlines()[1:]
+    assert [line.partition(": ")[0] for line in lines] == ["  - davchev.source", "  - cartl.cases.Case-8"]
+
+
+@pytest.mark.parametrize("field", ["trainable", "reset"])
+def test_a_part_beyond_the_network(field):
+    network = CifarResNet(family="cifar-resnet", depth_per_stage=[1, 2, 3])
+    schedule = Schedule(epochs=1, batch_size=2, lr=0.1)
+    assert too_deep(Recipe(schedule=schedule, **{field: Last(last=6, of="blocks")}), network) is None
+    part, words = too_deep(Recipe(schedule=schedule, **{field: Last(last=7, of="blocks")}), network)
+    assert part.last == 7 and words.startswith("the last 7 blocks are wanted, but the network resnet14w16 has 6")
