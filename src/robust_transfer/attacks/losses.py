@@ -23,6 +23,29 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     return others.amax(1) - own
 
 
+def over_0(odds: Tensor) -> Tensor:
+    """N log odds -> N losses that rise with them and are over 0, with the odds' own gradient: auto-PGD's library
+    compares the first step's loss with 0, and cross entropy is always over it.
+    """
+    return _Over0.apply(odds)
+
+
+class _Over0(torch.autograd.Function):
+    """(1 + max(x, 0)) / (1 - min(x, 0)), which loses none of x's precision; its slope would only round the gradient."""
+
+    @staticmethod
+    def forward(odds):
+        return (1 + odds.clamp(min=0)) / (1 - odds.clamp(max=0))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
 def size(gradient: Tensor) -> Tensor:
     """What to divide each of N gradients by: N x 1 x 1 ..., the power of two over its largest entry, as that rounds no
     entry; 1 where all are 0.

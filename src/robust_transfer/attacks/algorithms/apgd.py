@@ -56,7 +56,7 @@ class Apgd(OnTrueLabels):
 
         rank: the target is the class of so high a logit; 2 is the likeliest but one.
         """
-        from robust_transfer.attacks.losses import log_odds
+        from robust_transfer.attacks.losses import log_odds, over_0
         from robust_transfer.attacks.perturb import finite_gradients
         from robust_transfer.attacks.pyautoattack_compat import LOG, NORMS, APGDAttack_targeted
 
@@ -71,7 +71,7 @@ class Apgd(OnTrueLabels):
             )
             attack.loss = "dlr-targeted" if self.loss == "dlr_targeted" else "dlr"
             if self.loss == "cross_entropy":
-                attack.dlr_loss = lambda logits, labels: _over_0(log_odds(logits, labels))
+                attack.dlr_loss = lambda logits, labels: over_0(log_odds(logits, labels))
             attack.init_hyperparam(images)
             if self.loss != "cross_entropy":
                 ranked = model(images).argsort(1)
@@ -82,10 +82,3 @@ class Apgd(OnTrueLabels):
                 attack.y_target = ranked[:, -rank] if rank else None
             highest, _, _, wrong = attack.attack_single_run(images, labels)
         return highest.detach(), wrong.detach()
-
-
-def _over_0(odds: "Tensor") -> "Tensor":
-    """Rises with the odds, loses none of their precision, and is over 0: the library compares the first step's loss
-    with 0, and cross entropy is always over it.
-    """
-    return (1 + odds.clamp(min=0)) / (1 - odds.clamp(max=0))
