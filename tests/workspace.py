@@ -30,8 +30,16 @@ TINY = DAVCHEV | {
 """Laid over the digits scale: every node of the Davchev study, each a fraction of a second."""
 
 
+def shipped() -> dict[str, Any]:
+    """config.yaml as it is shipped, but at scale digits, whatever the default is."""
+    return yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8")) | {"scale": "digits"}
+
+
 class Workspace:
-    """A folder with what a clone has. root: where; it is filled from the repository unless it is there already."""
+    """A folder with what a clone has, its config at scale digits, whatever the default is.
+
+    root: where; it is filled from the repository unless it is there already.
+    """
 
     def __init__(self, root: Path):
         self.root = root
@@ -39,6 +47,7 @@ class Workspace:
             root.mkdir(parents=True)
             for part in PARTS:
                 copy(REPOSITORY / part, root / part)
+            self.set("scale", "digits")
 
     @property
     def results(self) -> Path:
@@ -136,9 +145,8 @@ class Workspace:
 
 
 def planned(study: str, **overlay: Any) -> Plan:
-    """The plan of one study alone, config.yaml as it is shipped but for the overlay; made in this process."""
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
-    return make_plan(merged(config, {"studies": [study], "main_study": study} | overlay), REPOSITORY / "workflow")
+    """The plan of one study alone, at scale digits unless the overlay says otherwise; made in this process."""
+    return make_plan(merged(shipped(), {"studies": [study], "main_study": study} | overlay), REPOSITORY / "workflow")
 
 
 def cells(plan: Plan, product: str) -> list[dict[str, Any]]:

@@ -18,7 +18,8 @@ from robust_transfer import provenance
 from robust_transfer.run import nodes
 from robust_transfer.studies import make_plan
 
-config = yaml.safe_load(Path("config.yaml").read_text()) | {"studies": ["davchev"], "main_study": "davchev"}
+alone = {"scale": "digits", "studies": ["davchev"], "main_study": "davchev"}
+config = yaml.safe_load(Path("config.yaml").read_text()) | alone
 plan = make_plan(config | json.loads(sys.argv[1]), Path("workflow"))
 assert "torch" not in sys.modules
 print(json.dumps({

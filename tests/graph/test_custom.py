@@ -10,7 +10,7 @@ from robust_transfer.plan.effective import as_lines
 from robust_transfer.plan.layers import Layer
 from robust_transfer.plan.reading import read_text, read_yaml
 from robust_transfer.studies import effective, make_plan
-from workspace import REPOSITORY, cells, merged, planned
+from workspace import REPOSITORY, cells, merged, planned, shipped
 
 PAGE = (REPOSITORY / "docs" / "custom.md").read_text(encoding="utf-8")
 WORKFLOW = REPOSITORY / "workflow"
@@ -238,7 +238,7 @@ def test_a_ready_model_is_put_under_all_attacks_of_its_target(tmp_path):
 
 
 def test_the_printed_config_plans_the_same():
-    config = read_yaml(REPOSITORY / "config.yaml") | {"studies": ["custom"], "main_study": "custom"}
+    config = shipped() | {"studies": ["custom"], "main_study": "custom"}
     config["custom"] = renofeation(values_of("renofeation")[1])
     lines = as_lines(effective([Layer("config.yaml", config)], WORKFLOW))
     assert (
@@ -248,7 +248,7 @@ def test_the_printed_config_plans_the_same():
 
 
 def test_a_layer_can_change_and_take_away():
-    config = read_yaml(REPOSITORY / "config.yaml") | {"studies": ["custom"], "main_study": "custom"}
+    config = shipped() | {"studies": ["custom"], "main_study": "custom"}
     layer = {"targets": {"Negative": None}, "attacks": {"PGD-20": {"algorithm": "fgsm", "eps": 0.1}}}
     layer["methods"] = {"Head": {"recipe": {"schedule": {"iterations": 5}}}}
     plan = make_plan(config | {"custom": SECTION}, WORKFLOW, [Layer("my.yaml", {"custom": layer})])
@@ -360,7 +360,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("over", "begins", "words"), MISTAKES, ids=[begins for _, begins, _ in MISTAKES])
 def test_a_mistake_is_a_sentence_with_its_place(over, begins, words):
-    config = read_yaml(REPOSITORY / "config.yaml") | {"studies": ["custom"], "main_study": "custom"}
+    config = shipped() | {"studies": ["custom"], "main_study": "custom"}
     with pytest.raises(UserError) as error:
         make_plan(config | {"custom": SECTION}, WORKFLOW, [Layer("my.yaml", {"custom": over})])
     heading, *lines = str(error.value).splitlines()
@@ -375,7 +375,7 @@ def test_every_block_of_the_page_plans(tmp_path):
     (tmp_path / "weights").mkdir()
     for name in ("linf.pt", "mine.pt"):
         (tmp_path / "weights" / name).write_bytes(b"weights")
-    config = read_yaml(REPOSITORY / "config.yaml") | {"data_root": str(tmp_path)}
+    config = shipped() | {"data_root": str(tmp_path)}
     first, *others = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     whole = read_text(first, "the first block")
     for block in others:

@@ -10,10 +10,10 @@ from robust_transfer.plan.effective import as_lines, narrowed
 from robust_transfer.plan.layers import SHIPPED_SCALES, Layer, of_user, stack
 from robust_transfer.plan.reading import read_assignments, read_text, read_yaml
 from robust_transfer.studies import PAPERS, effective, make_plan
-from workspace import DAVCHEV, REPOSITORY, merged
+from workspace import DAVCHEV, REPOSITORY, merged, shipped
 
 WORKFLOW = REPOSITORY / "workflow"
-SHIPPED = read_yaml(REPOSITORY / "config.yaml")
+SHIPPED = shipped()
 
 
 def values(*layers, study="davchev"):

@@ -4,7 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
 from robust_transfer.errors import UserError
@@ -14,7 +13,7 @@ from robust_transfer.plan.reading import read_yaml
 from robust_transfer.plan.specs import Folder, Npz, Torchvision
 from robust_transfer.run.__main__ import main
 from robust_transfer.studies import make_plan
-from workspace import DAVCHEV, REPOSITORY, TINY, merged
+from workspace import DAVCHEV, REPOSITORY, TINY, merged, shipped
 
 ATTACK = "davchev.attacks.WB-PGD"
 SCHEDULE = "davchev.schedules.transfer"
@@ -198,13 +197,8 @@ def at(key, value):
     return value
 
 
-def shipped():
-    """config.yaml as it is shipped, but for one study alone."""
-    return merged(yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8")), DAVCHEV)
-
-
 def planned(*overlays):
-    config = shipped()
+    config = shipped() | DAVCHEV
     for overlay in overlays:
         config = merged(config, overlay)
     return make_plan(config, REPOSITORY / "workflow")

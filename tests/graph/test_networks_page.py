@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from robust_transfer.models.families import FAMILIES
-from workspace import REPOSITORY, merged
+from workspace import REPOSITORY, merged, shipped
 
 PAGE = (REPOSITORY / "docs" / "networks.md").read_text(encoding="utf-8")
 PLAN = """
@@ -42,8 +42,7 @@ def blocks(language):
 
 def planned(source, name, overlay):
     """What the code in `source` plans for davchev under an overlay, and the network of the slug `name`, built."""
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
-    config = merged(config, {"studies": ["davchev"], "main_study": "davchev"} | overlay)
+    config = merged(shipped(), {"studies": ["davchev"], "main_study": "davchev"} | overlay)
     done = subprocess.run(
         [sys.executable, "-c", PLAN.replace("NAME", name), REPOSITORY / "workflow"],
         input=yaml.safe_dump(config),

@@ -31,7 +31,7 @@ from robust_transfer.plan import build
 from robust_transfer.run import nodes
 from robust_transfer.studies import make_plan
 
-plan = make_plan(yaml.safe_load(Path("config.yaml").read_text()) | {"studies": ["davchev"], "main_study": "davchev"}, Path("workflow"))
+plan = make_plan(yaml.safe_load(Path("config.yaml").read_text()) | {"scale": "digits", "studies": ["davchev"], "main_study": "davchev"}, Path("workflow"))
 code = {i: provenance.fingerprint(*nodes.modules_of(node, plan)) for i, node in plan.nodes.items()}
 """  # noqa: E501
 

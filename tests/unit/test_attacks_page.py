@@ -23,7 +23,8 @@ from robust_transfer.studies import make_plan
 import yaml
 
 root = Path(sys.argv[1])
-config = yaml.safe_load((root / "config.yaml").read_text()) | {"studies": ["davchev"], "main_study": "davchev"}
+alone = {"scale": "digits", "studies": ["davchev"], "main_study": "davchev"}
+config = yaml.safe_load((root / "config.yaml").read_text()) | alone
 plan = make_plan(config, root / "workflow")
 assert "torch" not in sys.modules
 code = {i: provenance.fingerprint(*nodes.modules_of(node, plan)) for i, node in plan.nodes.items()}

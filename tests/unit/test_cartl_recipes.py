@@ -4,13 +4,12 @@ import re
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from robust_transfer.models import files
 from robust_transfer.run import nodes
 from robust_transfer.studies import make_plan
-from workspace import REPOSITORY, merged
+from workspace import REPOSITORY, merged, shipped
 
 K = 4
 """Two residual blocks of six, the last batch norm, the head."""
@@ -36,8 +35,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def plan():
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
-    return make_plan(merged(config, SMALL), REPOSITORY / "workflow")
+    return make_plan(merged(shipped(), SMALL), REPOSITORY / "workflow")
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,9 @@ import csv
 import json
 import math
 from importlib.resources import files
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from robust_transfer import store
 from robust_transfer.errors import UserError
@@ -17,13 +15,10 @@ from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.published import published_table
 from robust_transfer.run import products
 from robust_transfer.stages.node import KINDS
-from robust_transfer.studies import make_plan
 from robust_transfer.tables.layout import markdown, wide
 from robust_transfer.tables.metrics import METRICS, accuracy, attack_success_rate
 from robust_transfer.tables.tidy import COLUMNS, tidy
-
-REPOSITORY = Path(__file__).parents[2]
-
+from workspace import planned
 
 # ---- numbers -------------------------------------------------------------------------------------------------------
 
@@ -298,11 +293,10 @@ def test_davchevs_table_1_as_printed():
 
 
 def test_the_plans_table_1_has_the_papers_rows_columns_and_numbers():
-    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
-    cells = make_plan(config, REPOSITORY / "workflow").products["tables/davchev/table1"].spec["cells"]
-    planned = {(cell["row"], cell["column"]): cell["published"] for cell in cells}
-    assert list(planned) == list(published_table("davchev", "table1")), "in the paper's order"
-    assert planned == published_table("davchev", "table1")
+    printed = planned("davchev").products["tables/davchev/table1"].spec["cells"]
+    cells = {(cell["row"], cell["column"]): cell["published"] for cell in printed}
+    assert list(cells) == list(published_table("davchev", "table1")), "in the paper's order"
+    assert cells == published_table("davchev", "table1")
 
 
 def test_a_table_of_other_data_says_that_the_printed_numbers_are_not_its_own(tmp_path):
