@@ -100,15 +100,15 @@ class Audit:
     @cached_property
     def cards(self) -> dict[Path, dict[str, Any]]:
         """The cards that are what was written, by the node's folder, or by the card's path for a table or figure."""
-        return {place: card for place, card in self._read.items() if isinstance(card, dict)}
+        return {path: card for path, card in self._read.items() if isinstance(card, dict)}
 
     @cached_property
     def _read(self) -> dict[Path, dict[str, Any] | str]:
         """Cards, or what is wrong with them."""
         return {
-            place: self._card(place / store.CARD if place in nodes else place, place if place in nodes else None)
+            path: self._card(path / store.CARD if path in nodes else path, path if path in nodes else None)
             for nodes in [set(self.folders)]
-            for place in (*self.folders, *self.product_cards)
+            for path in (*self.folders, *self.product_cards)
         }
 
     @staticmethod
@@ -129,7 +129,7 @@ class Audit:
     @property
     def root(self) -> str:
         """A digest over all cards: kept elsewhere, it shows any later change, even one with a seal of its own."""
-        seals = ([place.relative_to(self.results).as_posix(), card["seal"]] for place, card in self.cards.items())
+        seals = ([path.relative_to(self.results).as_posix(), card["seal"]] for path, card in self.cards.items())
         return digest(sorted(seals))
 
     # ---- damage ----------------------------------------------------------------------------------------------------
@@ -141,8 +141,8 @@ class Audit:
         for path in self.product_cards:
             yield from self._product(path)
         yield from self._gone()
-        for copy, of in copies(self.results, self.newest.origin["main_study"]).items() if self.newest else ():
-            yield Finding(f"{copy} is no copy of {of}", (copy,))
+        for copy, original in copies(self.results, self.newest.origin["main_study"]).items() if self.newest else ():
+            yield Finding(f"{copy} is no copy of {original}", (copy,))
         for path, plan in self.plans.items():
             if isinstance(plan, str):
                 yield Finding(f"{path}: {plan}", (path,), made=False)
@@ -211,8 +211,8 @@ class Audit:
         """What the newest plan wants and is not there; where something was made from it, it is damage as well."""
         if self.newest is None:
             return
-        there = set(self.product_cards)
-        products = [stem for stem in self.newest.products if self.results / f"{stem}.json" not in there]
+        present = set(self.product_cards)
+        products = [stem for stem in self.newest.products if self.results / f"{stem}.json" not in present]
         nodes = Counter(node.kind for node in self.newest.nodes.values() if node.id not in self._here)
         if products:
             yield f"not made yet or deleted: {', '.join(products)}"
@@ -263,7 +263,7 @@ class Audit:
     def _checkpoints(self) -> Iterator[str]:
         """States of trainings that no plan knows or that are another node's, and those of nodes that are made."""
         known = {i for plan in self.plans.values() if isinstance(plan, Plan) for i in plan.nodes}
-        made = {place.name for place in self.cards}
+        made = {path.name for path in self.cards}
         for path in _listed(self.results / "checkpoints"):
             node = path.name.removesuffix(path.suffix)
             if path.suffix not in (".safetensors", ".json") or node not in known or _run_of(path) != node:
@@ -304,8 +304,8 @@ def _lacks(card: dict[str, Any], is_node: bool) -> bool:
         return True
     if not is_node:
         return False
-    said = {role: entry["id"] for role, entry in card["read"].items()}
-    return said != card["parents"] or not all(isinstance(module, str) for module in card["modules"])
+    read_ids = {role: entry["id"] for role, entry in card["read"].items()}
+    return read_ids != card["parents"] or not all(isinstance(module, str) for module in card["modules"])
 
 
 def repair(found: Iterable[Finding]) -> list[Path]:

@@ -38,7 +38,7 @@ def files_of(spec: Any, data_root: Path, known: Iterable[Mapping[str, Any]] = ()
         top = data_root / name
         if not top.exists():
             return None
-        if top.is_dir() and spec.source == "collection":
+        if top.is_dir() and spec.reader == "collection":
             continue
         below = _below(top)
         stamp = digest([[path.hex(), *_size_and_time(top, path)] for path in below])
@@ -78,11 +78,11 @@ def _below(top: Path) -> list[bytes]:
         return [b""]
     found, seen, root = [], set(), os.fsencode(top)
     for folder, folders, names in os.walk(root, followlinks=True):
-        about = os.stat(folder)
-        if (about.st_dev, about.st_ino) in seen:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
-        seen.add((about.st_dev, about.st_ino))
+        seen.add((status.st_dev, status.st_ino))
         folders[:] = [name for name in folders if not name.startswith(b".")]
         found += [os.path.relpath(os.path.join(folder, name), root) for name in names if not name.startswith(b".")]
     return sorted(found)
@@ -238,8 +238,8 @@ def out_of_date(plan: Plan, results: Path) -> dict[str, str]:
     found = {node.card: chain.reason(node.id) for node in plan.nodes.values() if chain.card(node.id)}
     found |= {f"{product.stem}.json": chain.reason_of(product) for product in plan.products.values()}
     found |= {
-        copy.relative_to(results).as_posix(): f"{copy} is no copy of {of}"
-        for copy, of in copies(results, plan.origin["main_study"]).items()
+        copy.relative_to(results).as_posix(): f"{copy} is no copy of {original}"
+        for copy, original in copies(results, plan.origin["main_study"]).items()
     }
     return {path: why for path, why in found.items() if why}
 
@@ -248,7 +248,7 @@ def copies(results: Path, study: str) -> dict[Path, Path]:
     """The copies of a study's tables and figures that are not what they are copies of, with the latter."""
     found = {}
     for copy in sorted((*results.glob("tables/*.*"), *results.glob("figures/*.*"))):
-        of = copy.parent / study / copy.name
-        if copy.is_file() and of.is_file() and copy.read_bytes() != of.read_bytes():
-            found[copy] = of
+        original = copy.parent / study / copy.name
+        if copy.is_file() and original.is_file() and copy.read_bytes() != original.read_bytes():
+            found[copy] = original
     return found

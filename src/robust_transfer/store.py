@@ -171,10 +171,10 @@ def _is_card(card: Any) -> bool:
     """Whether something is a card in form: what is looked up in it later is there, and of its kind."""
     try:
         read, files, data = card.get("read", {}), card.get("files", []), card.get("data", {})
-        texts = [*card["outputs"], *(about["sha256"] for about in card["outputs"].values()), *data.values()]
+        texts = [*card["outputs"], *(output["sha256"] for output in card["outputs"].values()), *data.values()]
         texts += [entry[key] for entry in read.values() for key in ("id", "sha256", "seal")]
         texts += [entry[key] for entry in files for key in ("path", "stamp", "sha256")]
-        sizes = [about["bytes"] for about in card["outputs"].values()]
+        sizes = [output["bytes"] for output in card["outputs"].values()]
     except (LookupError, *MALFORMED):
         return False
     names = all(os.path.basename(name) == name and "\0" not in name for name in texts[: len(sizes)])
@@ -191,12 +191,12 @@ REMEDY = (
 def damage(folder: Path, card: dict[str, Any]) -> list[str]:
     """What is wrong with the outputs a card describes: a sentence each, none when all is well."""
     found = []
-    for name, wanted in card["outputs"].items():
+    for name, written in card["outputs"].items():
         path = folder / name
         try:
-            if (size := path.stat().st_size) != wanted["bytes"] and path.is_file():
-                found.append(f"{path} has {size:,} bytes, but was written with {wanted['bytes']:,}")
-            elif sha256_of(path) != wanted["sha256"]:
+            if (size := path.stat().st_size) != written["bytes"] and path.is_file():
+                found.append(f"{path} has {size:,} bytes, but was written with {written['bytes']:,}")
+            elif sha256_of(path) != written["sha256"]:
                 found.append(f"{path} was edited: its content is not what was written")
         except FileNotFoundError:
             found.append(f"{path} was deleted")

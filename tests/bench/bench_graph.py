@@ -27,7 +27,7 @@ from robust_transfer.plan.specs import CifarResNet, Digits, Fgsm, Inputs, Recipe
 
 machine = {"threads": 1, "gpus": 0, "memory_mb": 1000, "device": "cpu"}
 plan = Plan({"config": {}, "main_study": "s", "machine": machine, "data_root": "data"})
-data = build.prepare(plan, Digits(source="sklearn-digits"))
+data = build.prepare(plan, Digits(reader="sklearn-digits"))
 network = CifarResNet(family="cifar-resnet", depth_per_stage=[1, 1])
 cells, seed = [], 0
 while len(plan.nodes) < int(sys.argv[2]):

@@ -36,7 +36,7 @@ class Small:
         self.plan = Plan({"config": {}, "main_study": "s", "machine": MACHINE, "data_root": "data"})
         schedule = Schedule(iterations=1, batch_size=8, lr=0.1)
         network = CifarResNet(family="cifar-resnet", depth_per_stage=[1], width=2)
-        self.data = build.prepare(self.plan, Npz(source="npz", file="mine.npz", validation=0, **more))
+        self.data = build.prepare(self.plan, Npz(reader="npz", file="mine.npz", validation=0, **more))
         self.model = build.pretrain(self.plan, self.data, Recipe(network=network, schedule=schedule))
         self.clean = build.evaluate(self.plan, self.model, self.data)
         self.hit = build.attacked(self.plan, self.model, self.data, Fgsm(algorithm="fgsm", eps=0.1), 0)
@@ -197,7 +197,7 @@ def test_malformed_cards_stop_no_planning(small):
 
 
 def folder_of(root):
-    spec = Folder(source="folder", folder="pets", size=4)
+    spec = Folder(reader="folder", folder="pets", size=4)
     for split in ("train", "test"):
         for name in ("cat", "dog"):
             (root / "pets" / split / name).mkdir(parents=True)

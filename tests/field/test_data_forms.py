@@ -12,7 +12,7 @@ from PIL import Image
 from robust_transfer.data import tensors
 from robust_transfer.data.examine import adapted, examined
 from robust_transfer.data.images import decoded
-from robust_transfer.data.source import Arrays
+from robust_transfer.data.raw import Arrays
 from robust_transfer.errors import UserError
 from robust_transfer.plan import presence
 from robust_transfer.plan.graph import Node
@@ -37,7 +37,7 @@ def npz(root, **changes):
     """Writes set.npz, with some arrays changed, and prepares it."""
     arrays = {"train_images": TRAIN, "train_labels": LABELS, "test_images": TEST, "test_labels": LABELS} | changes
     np.savez(root / "set.npz", **{name: array for name, array in arrays.items() if array is not None})
-    return prepared(root, source="npz", file="set.npz")
+    return prepared(root, reader="npz", file="set.npz")
 
 
 def shown(part):
@@ -47,7 +47,7 @@ def shown(part):
 
 def foreseen(root):
     """The sentence with which set.npz is refused before the first job."""
-    node = Node("prepare", "set", Npz(source="npz", file="set.npz", validation=0).canonical())
+    node = Node("prepare", "set", Npz(reader="npz", file="set.npz", validation=0).canonical())
     with pytest.raises(UserError) as error:
         presence.must_be_present([node], root)
     return str(error.value)
@@ -84,12 +84,12 @@ def test_labels_are_taken(form, tmp_path):
 
 def test_numbers_of_the_file_choose_classes(tmp_path):
     npz(tmp_path, train_labels=LABELS + 1, test_labels=LABELS + 1)
-    metrics, data = prepared(tmp_path, source="npz", file="set.npz", classes=[4, 1])
+    metrics, data = prepared(tmp_path, reader="npz", file="set.npz", classes=[4, 1])
     assert metrics["classes"] == 2
     assert np.array_equal(shown(data.train), TRAIN[np.isin(LABELS, (3, 0))])
     assert data.train.labels.tolist() == [1, 0] * 6
     with pytest.raises(UserError, match=r"classes \[0\] are not in the data set, which has 1 to 4"):
-        prepared(tmp_path, source="npz", file="set.npz", classes=[0, 1])
+        prepared(tmp_path, reader="npz", file="set.npz", classes=[0, 1])
 
 
 def test_images_without_a_label_are_left_out_and_counted(tmp_path, caplog):
@@ -99,7 +99,7 @@ def test_images_without_a_label_are_left_out_and_counted(tmp_path, caplog):
     assert metrics["notes"] == ["5 train images without a label (-1) are left out"]
     assert np.array_equal(shown(data.train), TRAIN[few >= 0])
     assert "set.npz: 5 train images without a label (-1) are left out" in caplog.text
-    assert Npz(source="npz", file="set.npz", validation=0).peek(tmp_path).count("train") == 19
+    assert Npz(reader="npz", file="set.npz", validation=0).peek(tmp_path).count("train") == 19
 
 
 def test_a_class_that_is_not_tested_is_said(tmp_path):
@@ -174,7 +174,7 @@ def test_arrays_of_images_are_taken(form, tmp_path):
     notes = [each for each in metrics.get("notes", []) if "too" not in each and "order of classes" not in each]
     assert len(notes) == (note is not None)
     assert note is None or note in notes[0]
-    facts = Npz(source="npz", file="set.npz", validation=0).peek(tmp_path)
+    facts = Npz(reader="npz", file="set.npz", validation=0).peek(tmp_path)
     assert (facts.channels, facts.height, facts.width) == (data.channels, 6, 6)
 
 
@@ -225,12 +225,12 @@ def test_small_squares_are_not_taken_for_channels(tmp_path):
 
 def test_grey_and_rgb_meet_through_an_adapter(tmp_path):
     assert npz(tmp_path)[1].channels == 3
-    _, data = prepared(tmp_path, source="npz", file="set.npz", channels=1)
+    _, data = prepared(tmp_path, reader="npz", file="set.npz", channels=1)
     luma = [np.asarray(Image.fromarray(image).convert("L")) for image in TRAIN]
     assert np.array_equal(shown(data.train)[..., 0], np.stack(luma)), "as Pillow has it"
-    _, data = prepared(tmp_path, source="sklearn-digits", channels=3)
+    _, data = prepared(tmp_path, reader="sklearn-digits", channels=3)
     assert data.channels == 3
-    plain = Digits(source="sklearn-digits")
+    plain = Digits(reader="sklearn-digits")
     assert np.array_equal(shown(data.train), shown(prepared(tmp_path, **plain.canonical())[1].train).repeat(3, 3))
     rgb = plain.model_copy(update={"channels": 3})
     assert (plain.canonical(), rgb.slug) == ({"source": "sklearn-digits"}, "digits-rgb")
@@ -309,7 +309,7 @@ def folder(root, ending="png", **options):
 
 
 def from_folder(root):
-    return prepared(root, source="folder", folder="set", size=8)
+    return prepared(root, reader="folder", folder="set", size=8)
 
 
 @pytest.mark.parametrize("ending", ["JPG", "jpeg", "webp", "bmp", "tif", "TIFF", "ppm", "gif", "jfif"])
@@ -418,28 +418,28 @@ def first_four(facts):
 
 
 def test_peeking_needs_no_torch_and_says_what_preparing_finds(tmp_path):
-    metrics, _ = prepared(tmp_path, **(fields := {"source": "sklearn-digits", "half": "first", "validation": 0.15}))
+    metrics, _ = prepared(tmp_path, **(fields := {"reader": "sklearn-digits", "half": "first", "validation": 0.15}))
     facts = Digits(**fields).peek(tmp_path)
     assert first_four(facts) == (1, 8, 8, 5)
     assert {split: facts.count(split) for split in facts.images} == {
         split: metrics[split] for split in ("train", "validation", "test")
     }
     folder(tmp_path)
-    facts = Folder(source="folder", folder="set", size=12, validation=0).peek(tmp_path)
+    facts = Folder(reader="folder", folder="set", size=12, validation=0).peek(tmp_path)
     assert first_four(facts) == (3, 12, 12, 2)
     assert facts.images == {"train": {0: 2, 1: 2}, "validation": {0: 0, 1: 0}, "test": {0: 2, 1: 2}}
-    assert Folder(source="folder", folder="elsewhere", size=12).peek(tmp_path) == Facts(classes=None)
+    assert Folder(reader="folder", folder="elsewhere", size=12).peek(tmp_path) == Facts(classes=None)
     with pytest.raises(UserError, match="class 0 has 2 images, too few for a validation split of 10%"):
-        Folder(source="folder", folder="set", size=12).peek(tmp_path)
-    cifar = Torchvision(source="torchvision", name="CIFAR100", classes=[3, 5], limit=7, size=64, validation=0.1)
+        Folder(reader="folder", folder="set", size=12).peek(tmp_path)
+    cifar = Torchvision(reader="torchvision", name="CIFAR100", classes=[3, 5], limit=7, size=64, validation=0.1)
     assert first_four(cifar.peek(tmp_path)) == (3, 64, 64, 2)
     assert [cifar.peek(tmp_path).count(split) for split in ("train", "validation", "test")] == [14, 14, 14]
-    svhn = Torchvision(source="torchvision", name="SVHN").peek(tmp_path)
+    svhn = Torchvision(reader="torchvision", name="SVHN").peek(tmp_path)
     assert (svhn.classes, svhn.count("train")) == (10, None)
 
 
 def test_peeking_sees_that_a_file_was_changed(tmp_path):
-    spec = Npz(source="npz", file="set.npz", validation=0)
+    spec = Npz(reader="npz", file="set.npz", validation=0)
     assert spec.peek(tmp_path) == Facts()
     npz(tmp_path)
     assert spec.peek(tmp_path).count("train") == 24
@@ -452,15 +452,15 @@ def test_peeking_at_jpeg_files_in_an_array(tmp_path):
     packed = {"jpeg": np.frombuffer(b"".join(files), np.uint8), "offsets": np.cumsum([0, *map(len, files)])}
     labels = {"labels": np.array([0, 1, 0, 1])}
     np.savez(tmp_path / "set.npz", **{f"{s}_{k}": v for s in ("train", "test") for k, v in (packed | labels).items()})
-    assert first_four(Npz(source="npz", file="set.npz", validation=0).peek(tmp_path)) == (3, 7, 9, 2)
+    assert first_four(Npz(reader="npz", file="set.npz", validation=0).peek(tmp_path)) == (3, 7, 9, 2)
     files[3] = encoded(PLAIN, "JPEG")
     packed = {"jpeg": np.frombuffer(b"".join(files), np.uint8), "offsets": np.cumsum([0, *map(len, files)])}
     np.savez(tmp_path / "set.npz", **{f"{s}_{k}": v for s in ("train", "test") for k, v in (packed | labels).items()})
     with pytest.raises(UserError, match="train_jpeg has pictures of 2 different sizes; scale them to one"):
-        prepared(tmp_path, source="npz", file="set.npz")
+        prepared(tmp_path, reader="npz", file="set.npz")
 
 
 def test_every_reader_gives_the_examination_its_set(tmp_path):
-    source = examined(Digits(source="sklearn-digits").read(tmp_path))
+    source = examined(Digits(reader="sklearn-digits").read(tmp_path))
     assert isinstance(source, Arrays)
     assert (source.notes, source.left_out, list(source.classes)) == ((), 0, list(range(10)))

@@ -59,7 +59,7 @@ def test_no_test_image_of_a_set_is_a_training_or_validation_image_of_another(sca
     ids=lambda change: next(iter(change)),
 )
 def test_what_is_held_out_of_a_class_is_its_own(change):
-    spec = Digits(source="sklearn-digits", validation=0.15)
+    spec = Digits(reader="sklearn-digits", validation=0.15)
     whole, cut = (split(each, numbered(spec)) for each in (spec, spec.model_copy(update=change)))
     for name in ("train", "validation", "test"):
         assert set(cut[name][0].tolist()) <= set(whole[name][0].tolist())

@@ -53,7 +53,7 @@ def overflown(tmp_path_factory):
     """(plan, results, data, model): a model with finite weights, whose features overflow."""
     results = tmp_path_factory.mktemp("overflown")
     plan = Plan({"config": {}, "main_study": "s", "machine": MACHINE, "data_root": "data"})
-    data = build.prepare(plan, Digits(source="sklearn-digits", limit=4))
+    data = build.prepare(plan, Digits(reader="sklearn-digits", limit=4))
     recipe = Recipe(network=NETWORK, schedule=Schedule(iterations=1, batch_size=8, lr=0.1))
     model = build.pretrain(plan, data, recipe)
     for node in (data, model):

@@ -34,7 +34,7 @@ from types import SimpleNamespace
 from robust_transfer.stages import prepare
 from robust_transfer.stages.node import KINDS
 
-spec = KINDS["prepare"].parse({"source": "pixels", "name": "mine"})
+spec = KINDS["prepare"].parse({"reader": "pixels", "name": "mine"})
 print(json.dumps(prepare.run(SimpleNamespace(spec=spec, data_root=Path(), output=Path("made"), threads=1))))
 """
 
@@ -64,7 +64,7 @@ def said(root, program, *arguments):
 def test_a_new_reader_is_found_and_leaves_all_other_nodes_as_they_are(clone):
     before, after = said(REPOSITORY, PLANNED, "{}"), said(clone, PLANNED, "{}")
     assert after == before
-    mine = {"datasets": {"mine": {"source": "pixels", "name": "mine"}}, "davchev": {"target": "mine"}}
+    mine = {"datasets": {"mine": {"reader": "pixels", "name": "mine"}}, "davchev": {"target": "mine"}}
     planned = said(clone, PLANNED, json.dumps(mine))
     modules = {i: entry[1] for i, entry in planned.items() if i.startswith("mine.") and entry[0] == "prepare"}
     assert list(modules.values()) == [["robust_transfer.stages.prepare", "robust_transfer.data.readers.pixels"]]

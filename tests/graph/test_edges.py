@@ -45,8 +45,8 @@ def data_root(tmp_path):
     return tmp_path
 
 
-COLOUR = {"source": "folder", "folder": "colour", "size": 8, "validation": 0.2}
-SMALL = {"source": "npz", "file": "small.npz", "validation": 0.2}
+COLOUR = {"reader": "folder", "folder": "colour", "size": 8, "validation": 0.2}
+SMALL = {"reader": "npz", "file": "small.npz", "validation": 0.2}
 
 
 def refused(data_root, study, **overlay):
@@ -234,7 +234,7 @@ class Nodes:
         self.source = build.pretrain(self.plan, self.low, self.recipe(network=RESNET))
 
     def data(self, *classes):
-        digits = {"source": "sklearn-digits", "classes": list(classes)}
+        digits = {"reader": "sklearn-digits", "classes": list(classes)}
         return build.prepare(self.plan, TypeAdapter(AnyDataset).validate_python(digits))
 
     def recipe(self, **parts):

@@ -360,7 +360,7 @@ def test_a_validation_split_that_a_method_needs():
 
 @pytest.mark.parametrize("study", ["davchev", "renofeation"])
 def test_an_attack_that_needs_more_classes_than_there_are(study):
-    two = {"source": "sklearn-digits", "classes": [5, 6], "validation": 0.15, "test": 0.35}
+    two = {"reader": "sklearn-digits", "classes": [5, 6], "validation": 0.15, "test": 0.35}
     extra = {"attacks": {"AA": {"algorithm": "autoattack", "eps": 0.1}}, "targets": {"Two": "two"}}
     with pytest.raises(UserError) as error:
         planned(study, datasets={"two": two}, **{study: {"extra": extra}})

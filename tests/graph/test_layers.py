@@ -63,7 +63,7 @@ def test_a_changed_tag_must_give_the_whole():
 
 def test_tags_of_data_sets_and_networks():
     layer = {
-        "datasets": {"digits-low": {"source": "npz", "file": "mine.npz"}},
+        "datasets": {"digits-low": {"reader": "npz", "file": "mine.npz"}},
         "networks": {"resnet": {"family": "wide-resnet", "depth": 10, "widen": 1}},
     }
     found = values(layer)
@@ -72,8 +72,15 @@ def test_tags_of_data_sets_and_networks():
     assert "networks.resnet.depth_per_stage" not in found
 
 
+def test_a_reader_goes_by_its_earlier_name_too():
+    earlier, now = ({"datasets": {"digits-low": {key: "npz", "file": "mine.npz"}}} for key in ("source", "reader"))
+    assert below(values(earlier), "datasets.digits-low") == below(values(now), "datasets.digits-low")
+    again = {"datasets": {"digits-low": {"source": "sklearn-digits"}}}
+    assert below(values(now, again), "datasets.digits-low")["classes"] is None  # those of the scale went with the npz
+
+
 def test_names_are_no_tags_even_if_they_are_spelt_like_one():
-    renamed = {"datasets": {"npz": {"source": "sklearn-digits"}, "folder": {"source": "sklearn-digits"}}}
+    renamed = {"datasets": {"npz": {"reader": "sklearn-digits"}, "folder": {"reader": "sklearn-digits"}}}
     found = values(renamed, {"davchev": {"source": "npz"}}, {"davchev": {"source": "folder"}})
     assert found["davchev.source"].value == "folder" and found["davchev.target"].value == "digits-high"
     found = values({"cartl": {"main": {"source": "High"}}, "davchev": {}}, study="cartl")

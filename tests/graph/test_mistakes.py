@@ -142,29 +142,29 @@ CONFIG = [
     ("datasets.digits-low.classes", "0-4", "'0-4' is not allowed; wanted: a list"),
     ("datasets.digits-low.limit", 0, "wanted: at least 1"),
     (
-        "datasets.digits-low.source",
+        "datasets.digits-low.reader",
         "mnist",
         "'mnist' is unknown; write one of collection, sklearn-digits, folder, npz, torchvision",
     ),
-    ("datasets.other", {"validation": 0.1}, ("datasets.other.source", "missing; add it")),
-    ("datasets.other", {"source": "torchvision", "name": "CIFAR11"}, ("datasets.other.name", "did you mean CIFAR10?")),
+    ("datasets.other", {"validation": 0.1}, ("datasets.other.reader", "missing; add it")),
+    ("datasets.other", {"reader": "torchvision", "name": "CIFAR11"}, ("datasets.other.name", "did you mean CIFAR10?")),
     (
         "datasets.other",
-        {"source": "torchvision", "name": "CIFAR10", "classes": [9, 10]},
+        {"reader": "torchvision", "name": "CIFAR10", "classes": [9, 10]},
         ("datasets.other.classes", "CIFAR10 has 0 to 9"),
     ),
-    ("datasets.other", {"source": "npz"}, ("datasets.other.file", "missing; add it")),
+    ("datasets.other", {"reader": "npz"}, ("datasets.other.file", "missing; add it")),
     (
         "datasets.other",
-        {"source": "npz", "file": "a", "sha256": "abc"},
+        {"reader": "npz", "file": "a", "sha256": "abc"},
         ("datasets.other.sha256", "'abc' is not allowed"),
     ),
     (
         "datasets.other",
-        {"source": "folder", "folder": "a"},
+        {"reader": "folder", "folder": "a"},
         ("datasets.other.size", "missing; add it (size: side in pixels)"),
     ),
-    ("datasets.other", {"source": "folder", "folder": "a", "size": 0}, ("datasets.other.size", "wanted: at least 1")),
+    ("datasets.other", {"reader": "folder", "folder": "a", "size": 0}, ("datasets.other.size", "wanted: at least 1")),
     ("networks.resnet.family", "vgg", "'vgg' is unknown; write one of cifar-densenet, cifar-resnet"),
     ("networks.resnet.depth_per_stage", [], "wanted: 1 or more entries"),
     ("networks.resnet.depth_per_stage", [1, 0], ("networks.resnet.depth_per_stage[1]", "wanted: at least 1")),
@@ -341,20 +341,20 @@ NPZ = {
 def test_an_npz_of_something_else(name, tmp_path, capfd):
     arrays, words = NPZ[name]
     np.savez(tmp_path / "set.npz", **{k: v for k, v in arrays.items() if v is not None})
-    status, said = prepared(Npz(source="npz", file="set.npz"), tmp_path, tmp_path / "results", capfd)
+    status, said = prepared(Npz(reader="npz", file="set.npz"), tmp_path, tmp_path / "results", capfd)
     assert status == 1 and words in said and str(tmp_path / "set.npz") in said
 
 
 def test_a_good_npz_and_then_cut_short_or_another(tmp_path, capfd):
     path = tmp_path / "set.npz"
     np.savez(path, **ARRAYS)
-    assert prepared(Npz(source="npz", file="set.npz"), tmp_path, tmp_path / "results", capfd)[0] == 0
-    status, said = prepared(Npz(source="npz", file="set.npz", sha256="0" * 64), tmp_path, tmp_path / "results", capfd)
+    assert prepared(Npz(reader="npz", file="set.npz"), tmp_path, tmp_path / "results", capfd)[0] == 0
+    status, said = prepared(Npz(reader="npz", file="set.npz", sha256="0" * 64), tmp_path, tmp_path / "results", capfd)
     assert status == 1 and "is another file: sha256" in said and "fetch it again" in said
-    status, said = prepared(Npz(source="npz", file="set.npz", classes=[0, 5]), tmp_path, tmp_path / "results", capfd)
+    status, said = prepared(Npz(reader="npz", file="set.npz", classes=[0, 5]), tmp_path, tmp_path / "results", capfd)
     assert status == 1 and "classes [5] are not in the data set, which has 0 to 1" in said
     path.write_bytes(path.read_bytes()[:-200])
-    status, said = prepared(Npz(source="npz", file="set.npz", seed=1), tmp_path, tmp_path / "results", capfd)
+    status, said = prepared(Npz(reader="npz", file="set.npz", seed=1), tmp_path, tmp_path / "results", capfd)
     assert status == 1 and "is no whole .npz file" in said and "fetch it again" in said
 
 
@@ -368,14 +368,14 @@ def folders(root, train=("cat", "dog"), test=("cat", "dog")):
 
 def test_a_folder_with_other_classes_for_the_test(tmp_path, capfd):
     folders(tmp_path / "pets", test=("cat", "horse"))
-    dataset = Folder(source="folder", folder="pets", size=4)
+    dataset = Folder(reader="folder", folder="pets", size=4)
     status, said = prepared(dataset, tmp_path, tmp_path / "results", capfd)
     assert status == 1 and "classes that train has no image of, and that nobody can predict: horse" in said
 
 
 def test_a_folder_with_an_empty_class_or_a_broken_image(tmp_path, capfd):
     folders(tmp_path / "pets")
-    dataset = Folder(source="folder", folder="pets", size=4)
+    dataset = Folder(reader="folder", folder="pets", size=4)
     broken = tmp_path / "pets/train/dog/3.png"
     broken.write_bytes(broken.read_bytes()[:20])
     status, said = prepared(dataset, tmp_path, tmp_path / "results", capfd)
@@ -390,9 +390,9 @@ def test_a_folder_with_an_empty_class_or_a_broken_image(tmp_path, capfd):
 def test_all_missing_data_is_named_before_the_first_job(tmp_path):
     plan = Plan({})
     nodes = [
-        build.prepare(plan, Npz(source="npz", file="mine.npz")),
-        build.prepare(plan, Torchvision(source="torchvision", name="CIFAR10")),
-        build.prepare(plan, Folder(source="folder", folder="pets", size=4)),
+        build.prepare(plan, Npz(reader="npz", file="mine.npz")),
+        build.prepare(plan, Torchvision(reader="torchvision", name="CIFAR10")),
+        build.prepare(plan, Folder(reader="folder", folder="pets", size=4)),
     ]
     with pytest.raises(UserError) as caught:
         presence.must_be_present(nodes, tmp_path)
@@ -538,7 +538,7 @@ def test_snakemake_with_a_broken_config_file(finished, name):
 
 
 def test_snakemake_with_data_that_is_not_there(finished):
-    finished.lay(at("datasets.mine", {"source": "npz", "file": "mine.npz"}))
+    finished.lay(at("datasets.mine", {"reader": "npz", "file": "mine.npz"}))
     finished.set("davchev.target", "mine")
     said = refused(finished)
     assert "data sets are missing" in said and "data/mine.npz missing; put the .npz file there" in said

@@ -321,8 +321,9 @@ def test_a_step_in_parts_of_the_budget():
 
 
 def test_a_canonical_spec_has_no_defaults_and_no_labels():
-    data = TypeAdapter(AnyDataset).validate_python({"source": "sklearn-digits", "label": "digits", "validation": 0.1})
+    data = TypeAdapter(AnyDataset).validate_python({"reader": "sklearn-digits", "label": "digits", "validation": 0.1})
     assert data.canonical() == {"source": "sklearn-digits"}
+    assert TypeAdapter(AnyDataset).validate_python(data.canonical()) == data.model_copy(update={"label": ""})
     assert pgd(label="ours").canonical() == {
         "algorithm": "pgd",
         "eps": 0.25,

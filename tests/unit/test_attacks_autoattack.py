@@ -218,7 +218,7 @@ def test_wrong_configurations_are_told_in_a_sentence():
 
 def planned(attack, classes=None, black_box=False):
     plan = Plan({})
-    data = build.prepare(plan, Digits(source="sklearn-digits", classes=classes))
+    data = build.prepare(plan, Digits(reader="sklearn-digits", classes=classes))
     recipe = {"network": CifarResNet(family="cifar-resnet", depth_per_stage=[1, 1], width=4)}
     schedule = {"epochs": 1, "batch_size": 10, "lr": 0.1, "select": "last"}
     model = build.pretrain(plan, data, Recipe(schedule=schedule, **recipe))

@@ -313,7 +313,7 @@ def written(tmp_path, monkeypatch):
 
 
 def spec(name, **fields):
-    return Collection(source="collection", name=name, **fields)
+    return Collection(reader="collection", name=name, **fields)
 
 
 def read(name, root, **fields):
@@ -591,7 +591,7 @@ def test_the_catalogue_adds_up():
 
 
 def test_a_collection_from_the_config():
-    found = TypeAdapter(AnyDataset).validate_python({"source": "collection", "name": "mit-indoor-67"})
+    found = TypeAdapter(AnyDataset).validate_python({"reader": "collection", "name": "mit-indoor-67"})
     assert found == spec("mit-indoor-67")
     assert found.canonical() == {"source": "collection", "name": "mit-indoor-67"}
     assert (found.size, found.resize, found.missing) == (224, 256, 0)
@@ -614,4 +614,4 @@ def test_its_slug_says_what_is_not_usual():
 )
 def test_a_wrong_collection_is_refused_when_the_config_is_read(fields, message):
     with pytest.raises(ValidationError, match=message):
-        Collection(source="collection", **fields)
+        Collection(reader="collection", **fields)

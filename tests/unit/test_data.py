@@ -51,7 +51,7 @@ def numbers(part):
 
 
 def test_digits_are_1797_images_of_8x8_scaled_to_bytes():
-    splits = read(Digits(source="sklearn-digits"))
+    splits = read(Digits(reader="sklearn-digits"))
     assert list(splits) == ["train"], "the set has no test split of its own"
     images, labels = splits["train"]
     assert (images.shape, images.dtype, labels.dtype) == ((1797, 8, 8, 1), np.uint8, np.int64)
@@ -70,7 +70,7 @@ SPLIT_OF_DIGITS = {  # how many images, and the beginning of the sha256 of image
 
 def test_the_split_of_the_digits_is_the_one_that_results_were_made_with():
     # A change here moves every number at this scale: raise the version of `prepare` in stages/prepare.py.
-    spec = Digits(source="sklearn-digits", classes=[5, 6, 7, 8, 9], validation=0.15, test=0.35)
+    spec = Digits(reader="sklearn-digits", classes=[5, 6, 7, 8, 9], validation=0.15, test=0.35)
     found = {}
     for name, (images, labels) in split(spec, read(spec)).items():
         content = hashlib.sha256(images.tobytes() + labels.astype("<i8").tobytes())
@@ -79,12 +79,12 @@ def test_the_split_of_the_digits_is_the_one_that_results_were_made_with():
 
 
 def digits(appearance):
-    return read(Digits(source="sklearn-digits", appearance=appearance))["train"][0]
+    return read(Digits(reader="sklearn-digits", appearance=appearance))["train"][0]
 
 
 def test_other_appearances_of_the_same_digits():
     plain = digits("plain")
-    assert np.array_equal(plain, read(Digits(source="sklearn-digits"))["train"][0])
+    assert np.array_equal(plain, read(Digits(reader="sklearn-digits"))["train"][0])
     assert np.array_equal(digits("negative").astype(int), 255 - plain.astype(int))
     turned = digits("quarter-turn")
     assert np.array_equal(turned[:, 7, 0], plain[:, 0, 0]), "the upper left corner is now the lower left one"
@@ -101,10 +101,10 @@ def test_other_appearances_of_the_same_digits():
 
 @pytest.mark.parametrize("appearance", ["negative", "quarter-turn", "coarse"])
 def test_another_appearance_is_another_data_set_of_the_same_images(appearance):
-    spec = Digits(source="sklearn-digits", classes=[5, 6, 7, 8, 9], appearance=appearance)
+    spec = Digits(reader="sklearn-digits", classes=[5, 6, 7, 8, 9], appearance=appearance)
     assert spec.slug == f"digits-5to9-{appearance}"
     assert spec.canonical()["appearance"] == appearance
-    plain = Digits(source="sklearn-digits", classes=[5, 6, 7, 8, 9])
+    plain = Digits(reader="sklearn-digits", classes=[5, 6, 7, 8, 9])
     assert plain.slug == "digits-5to9"
     assert "appearance" not in plain.canonical(), "ids of existing nodes stay"
     labels = [split(each, read(each))["test"][1].tolist() for each in (spec, plain)]
@@ -115,7 +115,7 @@ def test_another_appearance_is_another_data_set_of_the_same_images(appearance):
 
 
 def test_classes_are_chosen_and_renumbered_in_the_order_given():
-    spec = Digits(source="sklearn-digits", classes=[7, 2, 9], validation=0)
+    spec = Digits(reader="sklearn-digits", classes=[7, 2, 9], validation=0)
     original = read(spec)["train"]
     of = {image.tobytes(): label for image, label in zip(*original, strict=True)}
     parts = split(spec, {"train": original})
@@ -129,7 +129,7 @@ def test_classes_are_chosen_and_renumbered_in_the_order_given():
 
 
 def test_splits_are_disjoint_complete_stratified_and_in_order():
-    spec = Digits(source="sklearn-digits", validation=0.25, test=0.2)
+    spec = Digits(reader="sklearn-digits", validation=0.25, test=0.2)
     parts = split(spec, numbered(20))
     together = [n for part in parts.values() for n in numbers(part)]
     assert sorted(together) == list(range(60))
@@ -142,7 +142,7 @@ def test_splits_are_disjoint_complete_stratified_and_in_order():
 
 def test_splits_depend_on_the_seed_alone():
     def parts(**changes):
-        spec = Digits(source="sklearn-digits", validation=0.25, test=0.2).model_copy(update=changes)
+        spec = Digits(reader="sklearn-digits", validation=0.25, test=0.2).model_copy(update=changes)
         return {name: numbers(part) for name, part in split(spec, numbered(20)).items()}
 
     first = parts()
@@ -155,19 +155,19 @@ def test_splits_depend_on_the_seed_alone():
 
 def test_a_test_split_of_its_own_is_kept_as_it_is():
     splits = numbered(20) | {"test": (np.full((6, 1, 1, 1), 99, np.uint8), np.arange(6) % 3)}
-    parts = split(Npz(source="npz", file="x.npz", validation=0.25), splits)
+    parts = split(Npz(reader="npz", file="x.npz", validation=0.25), splits)
     assert numbers(parts["test"]) == [99] * 6
     assert (len(parts["train"][1]), len(parts["validation"][1])) == (45, 15)
 
 
 def test_without_validation_there_is_an_empty_split():
-    parts = split(Digits(source="sklearn-digits", validation=0, test=0.2), numbered(20))
+    parts = split(Digits(reader="sklearn-digits", validation=0, test=0.2), numbered(20))
     assert parts["validation"][0].shape == (0, 1, 1, 1)
     assert len(parts["train"][1]) == 48
 
 
 def test_the_limit_keeps_the_first_of_each_class_and_split():
-    spec = Digits(source="sklearn-digits", validation=0.25, test=0.2)
+    spec = Digits(reader="sklearn-digits", validation=0.25, test=0.2)
     whole = split(spec, numbered(20))
     for name, (images, labels) in split(spec.model_copy(update={"limit": 3}), numbered(20)).items():
         kept = images.ravel().tolist()
@@ -177,14 +177,14 @@ def test_the_limit_keeps_the_first_of_each_class_and_split():
 
 
 def test_a_class_too_small_to_share_is_refused():
-    spec = Digits(source="sklearn-digits", validation=0.1, test=0.5)
+    spec = Digits(reader="sklearn-digits", validation=0.1, test=0.5)
     with pytest.raises(UserError, match="class 0 has 4 images, too few for a validation split of 10%"):
         split(spec, numbered(8))
 
 
 def test_a_class_that_is_not_there_is_refused():
     with pytest.raises(UserError, match=r"classes \[5\] are not in the data set, which has 0 to 2"):
-        split(Digits(source="sklearn-digits", classes=[1, 5]), numbered(8))
+        split(Digits(reader="sklearn-digits", classes=[1, 5]), numbered(8))
 
 
 # ---- halves --------------------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def half(which, classes=9, **fields):
     """Which classes a half of a set has, as the images say; each image holds its class in the whole set."""
     labels = np.arange(3 * classes) % classes
     images = labels.astype(np.uint8).reshape(-1, 1, 1, 1)
-    spec = Npz(source="npz", file="x", half=which, validation=0, **fields)
+    spec = Npz(reader="npz", file="x", half=which, validation=0, **fields)
     found = split(spec, {"train": (images, labels), "test": (images, labels)})
     for images, labels in (found["train"], found["test"]):
         kept = splits.chosen_classes(spec, range(classes))
@@ -220,10 +220,10 @@ def test_the_draw_of_the_halves_depends_on_its_own_seed_alone():
 
 
 def test_a_half_has_its_own_name():
-    cifar = {"source": "torchvision", "name": "CIFAR100"}
+    cifar = {"reader": "torchvision", "name": "CIFAR100"}
     assert Torchvision(**cifar, half="first").slug == "cifar100-first-half"
     assert Torchvision(**cifar, half="second", halves_seed=3).slug == "cifar100-second-half-3"
-    assert Digits(source="sklearn-digits", half="first", appearance="negative").slug == "digits-first-half-negative"
+    assert Digits(reader="sklearn-digits", half="first", appearance="negative").slug == "digits-first-half-negative"
     assert Torchvision(**cifar).canonical() == cifar, "ids of whole sets stay"
 
 
@@ -237,7 +237,7 @@ def test_a_half_has_its_own_name():
 )
 def test_a_half_that_says_two_things_is_refused(fields, message):
     with pytest.raises(ValidationError, match=message):
-        Digits(source="sklearn-digits", **fields)
+        Digits(reader="sklearn-digits", **fields)
 
 
 def test_three_classes_have_no_halves():
@@ -260,22 +260,22 @@ def names_in_header(root, **spec):
 
 
 def test_a_prepared_set_names_its_classes(tmp_path, monkeypatch):
-    assert names_in_header(tmp_path, source="sklearn-digits") == list("0123456789")
-    assert names_in_header(tmp_path, source="sklearn-digits", classes=[7, 2]) == ["7", "2"]
-    first, second = (names_in_header(tmp_path, source="sklearn-digits", half=which) for which in ("first", "second"))
+    assert names_in_header(tmp_path, reader="sklearn-digits") == list("0123456789")
+    assert names_in_header(tmp_path, reader="sklearn-digits", classes=[7, 2]) == ["7", "2"]
+    first, second = (names_in_header(tmp_path, reader="sklearn-digits", half=which) for which in ("first", "second"))
     assert sorted(first + second) == list("0123456789")
     image_folder(tmp_path / "insects")
-    assert names_in_header(tmp_path, source="folder", folder="insects", size=4, validation=0) == ["ant", "bee"]
+    assert names_in_header(tmp_path, reader="folder", folder="insects", size=4, validation=0) == ["ant", "bee"]
     cifar_folder(tmp_path, "CIFAR10", monkeypatch)
-    cifar = {"source": "torchvision", "name": "CIFAR10", "validation": 0}
+    cifar = {"reader": "torchvision", "name": "CIFAR10", "validation": 0}
     assert names_in_header(tmp_path, **cifar, classes=[1, 0]) == ["thing 1", "thing 0"]
     one = {"images": random_images(3), "labels": [0, 2, 4]}
     np.savez(tmp_path / "set.npz", **{f"{split}_{what}": one[what] for split in ("train", "test") for what in one})
-    assert names_in_header(tmp_path, source="npz", file="set.npz", classes=[4, 0], validation=0) == ["4", "0"]
+    assert names_in_header(tmp_path, reader="npz", file="set.npz", classes=[4, 0], validation=0) == ["4", "0"]
 
 
 def test_a_prepared_set_comes_back_from_its_file(tmp_path):
-    parts = split(Digits(source="sklearn-digits"), read(Digits(source="sklearn-digits")))
+    parts = split(Digits(reader="sklearn-digits"), read(Digits(reader="sklearn-digits")))
     tensors.save(tmp_path / "data.safetensors", parts, ["a", "b"])
     data = tensors.load(tmp_path / "data.safetensors")
     assert (data.channels, data.classes) == (1, 10)
@@ -289,7 +289,7 @@ def test_a_prepared_set_comes_back_from_its_file(tmp_path):
 
 def test_a_part_gives_its_images_in_order_batch_by_batch():
     images = torch.arange(7 * 3 * 4, dtype=torch.uint8).reshape(7, 3, 2, 2)
-    part = tensors.Part(images, torch.arange(7))
+    part = tensors.TensorSplit(images, torch.arange(7))
     assert part.channels == 3
     found = list(part.plain(3))
     assert [len(labels) for _, labels in found] == [3, 3, 1]
@@ -299,7 +299,9 @@ def test_a_part_gives_its_images_in_order_batch_by_batch():
 
 # ---- batches -------------------------------------------------------------------------------------------------------
 
-SMALL = tensors.Part(torch.arange(11 * 36).reshape(11, 1, 6, 6).remainder(251).to(torch.uint8), torch.arange(11) % 2)
+SMALL = tensors.TensorSplit(
+    torch.arange(11 * 36).reshape(11, 1, 6, 6).remainder(251).to(torch.uint8), torch.arange(11) % 2
+)
 SCHEDULE = Schedule(epochs=2, batch_size=4, lr=0.1, crop_padding=1, flip=True, seed=3)
 
 
@@ -375,7 +377,7 @@ def test_plain_npz(tmp_path):
     np.savez(
         tmp_path / "set.npz", train_images=images, train_labels=labels, val_images=images[:2], val_labels=labels[:2]
     )
-    found = read(Npz(source="npz", file="set.npz", test="val"), tmp_path)
+    found = read(Npz(reader="npz", file="set.npz", test="val"), tmp_path)
     assert np.array_equal(found["train"][0], images)
     assert np.array_equal(found["test"][0], images[:2])
     assert (found["train"][1].dtype, found["train"][1].tolist()) == (np.int64, [0, 1, 0, 1, 1])
@@ -388,7 +390,7 @@ def test_npz_of_jpeg_files(tmp_path):
         arrays[f"{name}_jpeg"], arrays[f"{name}_offsets"] = packed(part)
         arrays[f"{name}_labels"] = np.arange(len(part))
     np.savez(tmp_path / "set.npz", **arrays)
-    found = read(Npz(source="npz", file="set.npz"), tmp_path)
+    found = read(Npz(reader="npz", file="set.npz"), tmp_path)
     expected = [np.asarray(Image.open(io.BytesIO(jpeg(image)))) for image in images]
     assert np.array_equal(found["train"][0], np.stack(expected))
     assert found["test"][0].shape == (1, 6, 6, 3)
@@ -401,9 +403,9 @@ def test_the_sha256_of_an_npz_is_checked(tmp_path):
         **{f"{s}_{k}": v for s in ("train", "test") for k, v in (("images", random_images(2)), ("labels", [0, 1]))},
     )
     right = hashlib.sha256(path.read_bytes()).hexdigest()
-    read(Npz(source="npz", file="set.npz", sha256=right), tmp_path)
+    read(Npz(reader="npz", file="set.npz", sha256=right), tmp_path)
     with pytest.raises(UserError, match=f"set.npz is another file: sha256 {right}, wanted {'0' * 64}"):
-        read(Npz(source="npz", file="set.npz", sha256="0" * 64), tmp_path)
+        read(Npz(reader="npz", file="set.npz", sha256="0" * 64), tmp_path)
 
 
 def broken(tmp_path, damage):
@@ -465,7 +467,7 @@ DAMAGES = {
 def test_a_damaged_npz_is_refused_with_a_sentence(tmp_path, damage):
     broken(tmp_path, damage)
     with pytest.raises(UserError, match=DAMAGES[damage]):
-        read(Npz(source="npz", file="set.npz"), tmp_path)
+        read(Npz(reader="npz", file="set.npz"), tmp_path)
 
 
 def trial(file):
@@ -475,7 +477,7 @@ def trial(file):
 
 
 def test_real_cifar10_images_in_jpeg():
-    spec = Npz(source="npz", file=trial("cifar10_jpeg.npz"), train="test", validation=0.5, limit=20)
+    spec = Npz(reader="npz", file=trial("cifar10_jpeg.npz"), train="test", validation=0.5, limit=20)
     images, labels = read(spec, TRIAL_DATA)["test"]
     assert images.shape == (10000, 32, 32, 3)
     assert labels[:10].tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1], "CIFAR-10's own order"
@@ -486,7 +488,7 @@ def test_real_cifar10_images_in_jpeg():
 
 
 def test_real_tiny_imagenet_with_a_split_of_another_name():
-    spec = Npz(source="npz", file=trial("tinyimagenet200_32px_jpeg.npz"), train="val", test="val", classes=[199, 0])
+    spec = Npz(reader="npz", file=trial("tinyimagenet200_32px_jpeg.npz"), train="val", test="val", classes=[199, 0])
     splits = read(spec, TRIAL_DATA)
     assert splits["test"][0].shape == (10000, 32, 32, 3)
     parts = split(spec, splits)
@@ -502,7 +504,7 @@ def test_real_tiny_imagenet_with_a_split_of_another_name():
 def test_a_missing_torchvision_set_is_named_with_the_remedy(name, tmp_path):
     folder = {"CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-python"}[name]
     with pytest.raises(UserError) as error:
-        read(Torchvision(source="torchvision", name=name), tmp_path)
+        read(Torchvision(reader="torchvision", name=name), tmp_path)
     sentence = str(error.value)
     assert str(tmp_path / folder) in sentence
     assert getattr(torchvision.datasets, name).filename in sentence
@@ -538,7 +540,7 @@ def cifar_folder(root, name, monkeypatch):
 @pytest.mark.parametrize("name", ["CIFAR10", "CIFAR100"])
 def test_torchvision_layout(name, tmp_path, monkeypatch):
     contents = cifar_folder(tmp_path, name, monkeypatch)
-    source = Torchvision(source="torchvision", name=name).read(tmp_path)
+    source = Torchvision(reader="torchvision", name=name).read(tmp_path)
     found = source.splits
     assert (source.classes[0], source.classes[1]) == ("thing 0", "thing 1")
     for ours, theirs in (("train", "train_list"), ("test", "test_list")):
@@ -552,7 +554,7 @@ def test_a_damaged_torchvision_set_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "cifar-10-batches-py" / "data_batch_3"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match="cifar-10-batches-py missing, incomplete or damaged"):
-        read(Torchvision(source="torchvision", name="CIFAR10"), tmp_path)
+        read(Torchvision(reader="torchvision", name="CIFAR10"), tmp_path)
 
 
 # ---- folders -------------------------------------------------------------------------------------------------------
@@ -568,7 +570,7 @@ def image_folder(root, sizes=((12, 8), (8, 20))):
             for i, size in enumerate(sizes):
                 Image.new("RGB", size, colour).save(root / part / name / f"{i}.{('png', 'JPG')[i % 2]}", quality=100)
     (root / "train" / "ant" / "notes.txt").write_text("no image")
-    return Folder(source="folder", folder=root.name, size=4)
+    return Folder(reader="folder", folder=root.name, size=4)
 
 
 def test_folders_of_images(tmp_path):

@@ -18,8 +18,8 @@ from torchvision.transforms.functional import pil_to_tensor, resized_crop
 from robust_transfer.data import batches, tensors
 from robust_transfer.data.ahead import ahead
 from robust_transfer.data.catalogue import CATALOGUE
-from robust_transfer.data.encoded import EncodedPart
-from robust_transfer.data.images import centre, crop_box, random_crop, whole
+from robust_transfer.data.encoded import EncodedSplit
+from robust_transfer.data.images import centre, crop_box, random_crop, rgb_or_refused
 from robust_transfer.data.pack import pack
 from robust_transfer.errors import UserError
 from robust_transfer.models import files
@@ -51,7 +51,7 @@ def part(count=20, **changes):
     files = [encoded(picture(i, *SIZES[i % len(SIZES)])) for i in range(count)]
     joined = torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8)
     offsets = torch.tensor([0, *map(len, files)]).cumsum(0)
-    return replace(EncodedPart(joined, offsets, torch.arange(count) % 3, size=16, resize=20), **changes)
+    return replace(EncodedSplit(joined, offsets, torch.arange(count) % 3, size=16, resize=20), **changes)
 
 
 PART = part()
@@ -143,14 +143,14 @@ def test_half_of_the_images_are_mirrored():
 
 def test_other_kinds_of_images_become_rgb():
     for mode in ("L", "RGBA", "P", "1"):
-        assert whole(encoded(picture(1).convert(mode)), "x", "y").mode == "RGB"
-    assert whole(encoded(picture(1).convert("CMYK"), "JPEG"), "x", "y").mode == "RGB"
+        assert rgb_or_refused(encoded(picture(1).convert(mode)), "x", "y").mode == "RGB"
+    assert rgb_or_refused(encoded(picture(1).convert("CMYK"), "JPEG"), "x", "y").mode == "RGB"
 
 
 @pytest.mark.parametrize("content", [b"", b"a text", encoded(picture(1))[:100], encoded(picture(1), "JPEG")[:-40]])
 def test_a_damaged_image_is_named_with_the_remedy(content):
     with pytest.raises(UserError, match=r"^some/file\.jpg is no whole image; fetch it again$"):
-        whole(content, "some/file.jpg", "fetch it again")
+        rgb_or_refused(content, "some/file.jpg", "fetch it again")
 
 
 # ---- work ahead ----------------------------------------------------------------------------------------------------
@@ -305,13 +305,13 @@ def test_a_training_on_photographs_that_was_interrupted_ends_with_the_same_bits(
     attack = Pgd(algorithm="pgd", eps="4/255", steps=1, step_size="4/255", random_start=True)
     recipe = Recipe(network=spec, inputs=Inputs(attack=attack), schedule=SCHEDULE)
     images = torch.from_numpy(np.stack([centre(picture(i), 20, 16) for i in range(6)])).permute(0, 3, 1, 2)
-    measured = tensors.Part(images.contiguous(), torch.arange(6) % 3)
+    measured = tensors.TensorSplit(images.contiguous(), torch.arange(6) % 3)
 
     def trained(state, threads, *stops):
         for stop in (*stops, None):
             torch.manual_seed(0)
             network = files.build(spec, channels=3, classes=3)
-            data = tensors.Data(replace(PART, threads=threads), measured, measured)
+            data = tensors.PreparedData(replace(PART, threads=threads), measured, measured)
             request = StopRequest() if stop is None else StopAfter(stop)
             try:
                 train(network, data, recipe, "transfer.0123456789ab", tmp_path / state, 1e9, request)
@@ -496,7 +496,7 @@ def textures(root, monkeypatch, per_class=10):
 
 
 def prepared(root, **fields):
-    spec = {"source": "collection", "name": "dtd", "size": 16, "resize": 20, "validation": 0.2, **fields}
+    spec = {"reader": "collection", "name": "dtd", "size": 16, "resize": 20, "validation": 0.2, **fields}
     job = SimpleNamespace(
         spec=KINDS["prepare"].parse(spec), data_root=root, output=root / "data.safetensors", threads=2
     )

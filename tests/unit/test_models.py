@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import nn
 
 from robust_transfer.attacks.ready import attack_ready
-from robust_transfer.data.tensors import Data, Part
+from robust_transfer.data.tensors import PreparedData, TensorSplit
 from robust_transfer.errors import UserError
 from robust_transfer.models import files
 from robust_transfer.models.classifier import freeze_but, predict, reset_last, reset_parameters, to_pixels
@@ -466,7 +466,7 @@ def after_training(family, part, statistics, attack):
         inputs={"attack": attack},
         schedule={"epochs": 2, "batch_size": 8, "lr": 0.1, "weight_decay": 0.01, "select": "best_validation"},
     )
-    data = Data(*[Part(images, labels)] * 3)
+    data = PreparedData(*[TensorSplit(images, labels)] * 3)
     path = "/nonexistent/state"  # never written: nothing asks for it
     train(network, data, recipe, "run", path, math.inf, StopRequest())
     return network, before, network.state_dict()

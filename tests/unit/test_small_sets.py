@@ -25,7 +25,7 @@ from torchvision.transforms.v2.functional import resize
 from robust_transfer.data import batches, tensors
 from robust_transfer.data.augment import random_crop, random_flip
 from robust_transfer.data.catalogue import CATALOGUE, TORCHVISION
-from robust_transfer.data.encoded import EncodedPart, ListedPart
+from robust_transfer.data.encoded import EncodedSplit, ListedSplit
 from robust_transfer.data.enlarge import Enlarged
 from robust_transfer.data.views import random_resized_crop
 from robust_transfer.errors import UserError
@@ -44,7 +44,7 @@ WNIDS = ["n01440764", "n01443537", "n15075141"]
 
 
 def spec(name, **fields):
-    return Torchvision(source="torchvision", name=name, **fields)
+    return Torchvision(reader="torchvision", name=name, **fields)
 
 
 def read(name, root, **fields):
@@ -116,7 +116,7 @@ def test_svhn(tmp_path, svhn):
 
 
 def test_prepare_svhn(tmp_path, svhn):
-    metrics, path = prepared(tmp_path, source="torchvision", name="SVHN", validation=0, classes=[1, 0])
+    metrics, path = prepared(tmp_path, reader="torchvision", name="SVHN", validation=0, classes=[1, 0])
     assert metrics == {"train": 4, "validation": 0, "test": 2, "classes": 2}
     assert names_of(path) == ["1", "0"]
     data = tensors.load(path)
@@ -205,7 +205,7 @@ def test_signs_are_shrunk_without_aliases_and_shown_whole(signs):
 
 
 def test_prepare_gtsrb(signs):
-    metrics, path = prepared(signs.root, source="torchvision", name="GTSRB", size=48, validation=0.25)
+    metrics, path = prepared(signs.root, reader="torchvision", name="GTSRB", size=48, validation=0.25)
     assert metrics == {"train": 9, "validation": 3, "test": 5, "classes": 3}
     assert names_of(path) == ["0", "1", "2"]
     data = tensors.load(path)
@@ -303,7 +303,7 @@ def test_a_size_that_does_not_go_with_the_set_is_refused(fields, message):
 
 
 KEPT = torch.from_numpy(np.stack([pixels(i, 8, 8) for i in range(11)])).permute(0, 3, 1, 2).contiguous()
-LARGE = tensors.Part(KEPT, torch.arange(11) % 2, Enlarged(56))
+LARGE = tensors.TensorSplit(KEPT, torch.arange(11) % 2, Enlarged(56))
 PLAIN = Schedule(epochs=2, batch_size=4, lr=0.1, seed=3)
 
 
@@ -405,7 +405,7 @@ def test_random_crops_and_the_augmentation_of_small_images_do_not_go_together(na
 @pytest.fixture
 def large(tmp_path, svhn):
     """(the metrics, the file) of SVHN shown at 64x64."""
-    return prepared(tmp_path, source="torchvision", name="SVHN", validation=0, size=64)
+    return prepared(tmp_path, reader="torchvision", name="SVHN", validation=0, size=64)
 
 
 def test_the_file_holds_the_small_images(large, tmp_path, svhn):
@@ -416,9 +416,9 @@ def test_the_file_holds_the_small_images(large, tmp_path, svhn):
     assert data.train.enlarged == data.test.enlarged == Enlarged(64)
     assert data.test.images.shape == (3, 3, 64, 64)
     assert torch.equal(data.test.kept, torch.from_numpy(svhn["test"][0]).permute(0, 3, 1, 2))
-    crops = prepared(tmp_path, source="torchvision", name="SVHN", validation=0, size=64, resize=72)[1]
+    crops = prepared(tmp_path, reader="torchvision", name="SVHN", validation=0, size=64, resize=72)[1]
     assert tensors.load(crops).test.enlarged == Enlarged(64, 72)
-    _, small = prepared(tmp_path, source="torchvision", name="SVHN", validation=0)
+    _, small = prepared(tmp_path, reader="torchvision", name="SVHN", validation=0)
     plain = load_file(small)
     assert content.keys() - plain.keys() == {"shown_at"}
     assert all(torch.equal(content[name], plain[name]) for name in plain)
@@ -486,7 +486,7 @@ def imagenet(tmp_path, monkeypatch):
     return tmp_path
 
 
-IMAGENET = {"source": "collection", "name": "imagenet", "size": 16, "resize": 20, "validation": 0.2}
+IMAGENET = {"reader": "collection", "name": "imagenet", "size": 16, "resize": 20, "validation": 0.2}
 SCHEDULE = Schedule(epochs=3, batch_size=4, lr=0.1, flip=True, seed=5)
 
 
@@ -518,12 +518,12 @@ def test_of_imagenet_the_prepared_set_has_paths_and_digests(imagenet):
 def test_training_on_files_in_place_sees_what_training_on_packed_ones_does(imagenet, monkeypatch):
     _, path = prepared(imagenet, **IMAGENET)
     listed = tensors.load(path, data_root=imagenet)
-    assert type(listed.train) is ListedPart
+    assert type(listed.train) is ListedSplit
     in_place, plain = some_batches(listed.train), list(listed.train.plain(5))
     again = some_batches(replace(listed.train, threads=3))
     monkeypatch.setitem(CATALOGUE, "imagenet", replace(CATALOGUE["imagenet"], stays=False))
     packed = tensors.load(prepared(imagenet, **IMAGENET)[1]).train
-    assert type(packed) is EncodedPart
+    assert type(packed) is EncodedSplit
     for found in (in_place, again):
         for batch, other in zip(found, some_batches(packed), strict=True):
             assert all(torch.equal(a, b) for a, b in zip(batch, other, strict=True))

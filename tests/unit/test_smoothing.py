@@ -53,10 +53,10 @@ class Witness(nn.Module):
         return torch.cat(self.shown)
 
 
-def shown(batch, samples=300, sigma=0.5, seed=0, place=0, image=None):
+def shown(batch, samples=300, sigma=0.5, seed=0, index=0, image=None):
     witness = Witness()
     image = torch.full((3, 4, 5), 0.9) if image is None else image
-    noisy_predictions(witness, image, samples, sigma, seed=seed, place=place, batch=batch)
+    noisy_predictions(witness, image, samples, sigma, seed=seed, index=index, batch=batch)
     assert max(map(len, witness.shown)) <= batch
     return witness.all()
 
@@ -105,7 +105,7 @@ def test_a_certificate_of_hand_made_counts():
 def test_one_part_of_the_samples_selects_and_the_other_counts(monkeypatch):
     def certified(said):
         monkeypatch.setattr(module, "noisy_predictions", lambda *_, **__: torch.tensor(said))
-        return certify(None, None, smoothing(n0=10), seed=0, place=0, batch=1)
+        return certify(None, None, smoothing(n0=10), seed=0, index=0, batch=1)
 
     first = [2] * 6 + [0] * 4
     found = certified(first + [0] * 300 + [2] * 700)
@@ -119,7 +119,7 @@ def test_a_prediction_beats_the_second_class_or_abstains(monkeypatch, counts, ex
     said = torch.arange(3).repeat_interleave(torch.tensor(counts))
     monkeypatch.setattr(module, "noisy_predictions", lambda *_, **__: said)
     # 60 against 30: p = 0.002; 45 against 30: p = 0.1.
-    assert predict_smoothed(None, None, 100, 0.01, 0.5, seed=0, place=0, batch=1) == expected
+    assert predict_smoothed(None, None, 100, 0.01, 0.5, seed=0, index=0, batch=1) == expected
 
 
 @pytest.mark.parametrize("distance", [0.05, 0.3, -0.7, 1.0])
@@ -129,22 +129,22 @@ def test_the_radius_is_just_below_the_distance_to_a_plane(distance, sigma):
     image = torch.full((3, 5, 5), 0.5)
     plane = Plane(weights, float(distance * weights.norm() - image.flatten() @ weights))
     how = smoothing(sigma=sigma, n=20_000)
-    found = certify(plane, image, how, seed=0, place=0, batch=1024)
+    found = certify(plane, image, how, seed=0, index=0, batch=1024)
     assert found.prediction == (distance > 0)
     largest = sigma * norm.ppf(0.001 ** (1 / 20_000))
     assert 0.9 * min(abs(distance), largest) - 0.03 * sigma < found.radius < min(abs(distance), largest + 1e-9)
     assert abs(found.count / 20_000 - norm.cdf(abs(distance) / sigma)) < 0.015
-    assert predict_smoothed(plane, image, 5000, 0.001, sigma, seed=0, place=0, batch=1000) == (distance > 0)
+    assert predict_smoothed(plane, image, 5000, 0.001, sigma, seed=0, index=0, batch=1000) == (distance > 0)
 
 
 def test_on_the_plane_itself_it_abstains():
-    found = certify(Plane(torch.ones(4), -2.0), torch.full((1, 2, 2), 0.5), smoothing(), seed=0, place=0, batch=500)
+    found = certify(Plane(torch.ones(4), -2.0), torch.full((1, 2, 2), 0.5), smoothing(), seed=0, index=0, batch=500)
     assert found.prediction == -1 and found.radius == 0 and 400 < found.count < 600
 
 
 def test_without_noise_there_is_a_class_and_no_radius():
     witness = Witness()
-    found = certify(witness, torch.rand(1, 2, 2), smoothing(sigma=0.0), seed=0, place=0, batch=8)
+    found = certify(witness, torch.rand(1, 2, 2), smoothing(sigma=0.0), seed=0, index=0, batch=8)
     assert found == Certificate(0, 0.0, 0, 1000) and len(witness.all()) == 1
 
 
@@ -165,7 +165,7 @@ def test_a_sample_is_the_same_noise_whatever_the_batches():
 
 
 def test_other_places_seeds_and_samples_have_other_noise():
-    noise = [shown(300), shown(300, place=1), shown(300, seed=1)]
+    noise = [shown(300), shown(300, index=1), shown(300, seed=1)]
     samples = torch.cat(noise).flatten(1)
     # 60 values each: the largest correlation of 900 independent samples is some 0.65.
     assert (samples.corrcoef() - torch.eye(900)).abs().max() < 0.9
@@ -208,7 +208,7 @@ def test_an_interrupted_set_goes_on_with_the_same_counts_whatever_the_batches(ne
 def test_a_certificate_depends_on_the_image_and_its_place_alone(net, images):
     everything = certify_set(net, images, range(9), smoothing(), seed=2, batch=550)
     assert certify_set(net, images, [7, 2], smoothing(), seed=2, batch=550) == [everything[7], everything[2]]
-    one = certify(net, images[7].float() / 255, smoothing(), seed=2, place=7, batch=550)
+    one = certify(net, images[7].float() / 255, smoothing(), seed=2, index=7, batch=550)
     assert one == everything[7]
 
 

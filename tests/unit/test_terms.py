@@ -314,7 +314,7 @@ assert "torch" not in sys.modules
 
 import torch
 import torch.nn.functional as F
-from robust_transfer.data.tensors import Data, Part
+from robust_transfer.data.tensors import PreparedData, TensorSplit
 from robust_transfer.models import files
 from robust_transfer.plan.specs import TUNABLE, CifarResNet, Recipe
 from robust_transfer.signals import StopRequest
@@ -323,13 +323,13 @@ from robust_transfer.training.objective import Objective
 
 {test}
 test_features_are_kept_short()
-part = Part(torch.randint(0, 256, (12, 1, 8, 8), dtype=torch.uint8), torch.arange(12) % 3)
+part = TensorSplit(torch.randint(0, 256, (12, 1, 8, 8), dtype=torch.uint8), torch.arange(12) % 3)
 ends = []
 for terms in (dict(), yaml.safe_load(sys.argv[1])["terms"]):
     torch.manual_seed(0)
     network = files.build(CifarResNet(family="cifar-resnet", depth_per_stage=[1], width=4), channels=1, classes=3)
     recipe = Recipe(schedule=dict(iterations=6, batch_size=6, lr=0.1), terms=terms)
-    train(network, Data(part, part, part), recipe, "run", pathlib.Path("state"), math.inf, StopRequest())
+    train(network, PreparedData(part, part, part), recipe, "run", pathlib.Path("state"), math.inf, StopRequest())
     ends.append(network.features(part.images / 255).norm().item())
 assert recipe.slug == "nat+short" and recipe.canonical()["terms"] == dict(feature_norm=0.5)
 assert "feature_norm" in TUNABLE and ends[1] < ends[0] / 2, ends

@@ -14,7 +14,7 @@ from torch import nn
 
 from robust_transfer.attacks.craft import craft
 from robust_transfer.attacks.ready import attack_ready
-from robust_transfer.data.tensors import Data, Part
+from robust_transfer.data.tensors import PreparedData, TensorSplit
 from robust_transfer.errors import UserError
 from robust_transfer.models import files
 from robust_transfer.models.classifier import (
@@ -229,7 +229,7 @@ def test_a_start_by_pytorchs_defaults_leaves_what_has_none():
 def test_a_transfer_of_the_last_block(key, statistics):
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (16, 1, 32, 32), dtype=torch.uint8, generator=generator)
-    data = Data(*[Part(images, torch.arange(16) % 4)] * 3)
+    data = PreparedData(*[TensorSplit(images, torch.arange(16) % 4)] * 3)
     network, teacher = built(SPECS[key], 1, 4), built(SPECS[key], 1, 4, seed=1)
     before = copy.deepcopy(network.state_dict())
     recipe = Recipe(

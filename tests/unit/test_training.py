@@ -13,7 +13,7 @@ from torch import nn
 from robust_transfer.attacks.ready import attack_ready
 from robust_transfer.data.augment import random_crop, random_flip, random_rotation
 from robust_transfer.data.batches import taking_part
-from robust_transfer.data.tensors import Data, Part
+from robust_transfer.data.tensors import PreparedData, TensorSplit
 from robust_transfer.errors import UserError
 from robust_transfer.models import files
 from robust_transfer.models.classifier import Observed
@@ -46,10 +46,10 @@ def part(count, seed):
     labels = torch.arange(count) % 4
     images = torch.randint(0, 200, (count, 1, 8, 8), dtype=torch.uint8, generator=generator)
     images[torch.arange(count), 0, labels] += 55  # a bright row tells the class
-    return Part(images, labels)
+    return TensorSplit(images, labels)
 
 
-DATA = Data(part(COUNT, 1), part(12, 2), part(4, 3))
+DATA = PreparedData(part(COUNT, 1), part(12, 2), part(4, 3))
 
 
 def network(seed=0):
@@ -447,7 +447,7 @@ def test_a_plateau_that_ends_before_the_first_average_is_noticed():
 
 
 def test_without_a_validation_split_the_last_is_kept_and_nothing_measured(tmp_path):
-    data = Data(DATA.train, Part(DATA.train.images[:0], DATA.train.labels[:0]), DATA.test)
+    data = PreparedData(DATA.train, TensorSplit(DATA.train.images[:0], DATA.train.labels[:0]), DATA.test)
     _, history = run(recipe(), tmp_path / "state", data=data)
     assert [sorted(entry) for entry in history] == [["epoch", "loss"]] * 4
 
@@ -461,10 +461,10 @@ def test_validation_weighs_accuracies_as_the_loss_is_weighed():
     pixels = torch.tensor([0.9, 0.55, 0.55, 0.3]).view(4, 1, 1, 1)
     labels = torch.tensor([0, 0, 0, 0])
     of = recipe(attack=Fgsm(algorithm="fgsm", eps=0.1), clean_weight=0.25, select="best_validation")
-    found = validate(Sign(5.0), Part(pixels, labels), of)
+    found = validate(Sign(5.0), TensorSplit(pixels, labels), of)
     assert found == {"clean": 75.0, "adversarial": 25.0, "selected_by": 0.25 * 75 + 0.75 * 25}
     natural = recipe(select="best_validation")
-    assert validate(Sign(5.0), Part(pixels, labels), natural) == {
+    assert validate(Sign(5.0), TensorSplit(pixels, labels), natural) == {
         "clean": 75,
         "selected_by": 75,
     }

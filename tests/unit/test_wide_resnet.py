@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from robust_transfer.attacks.ready import attack_ready, attacking
-from robust_transfer.data.tensors import Data, Part
+from robust_transfer.data.tensors import PreparedData, TensorSplit
 from robust_transfer.errors import UserError
 from robust_transfer.models import files
 from robust_transfer.models.families.wide_resnet import blocks
@@ -118,7 +118,15 @@ def test_unfreezing_the_last_k_blocks_moves_them_and_no_other_bit(form, k):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     schedule = {"epochs": 2, "batch_size": 8, "lr": 0.1, "weight_decay": 0.01}
     recipe = Recipe(trainable=Last(last=k, of="units"), frozen_statistics="hold", schedule=schedule)
-    train(network, Data(*[Part(images, torch.arange(24) % 4)] * 3), recipe, "run", "/no/state", math.inf, StopRequest())
+    train(
+        network,
+        PreparedData(*[TensorSplit(images, torch.arange(24) % 4)] * 3),
+        recipe,
+        "run",
+        "/no/state",
+        math.inf,
+        StopRequest(),
+    )
     moved = {name for name, tensor in network.state_dict().items() if not torch.equal(before[name], tensor)}
     assert moved == {name for name in before if name.startswith(tuple(PREFIXES[:k]))}
 

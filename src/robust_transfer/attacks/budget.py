@@ -73,11 +73,11 @@ def check_budget(adversarial: Tensor, clean: Tensor, attack: Attack) -> None:
 
 def to_float(images: Tensor) -> Tensor:
     """Stored images (uint16) or 8-bit images (uint8) -> float32 pixels in [0, 1]; 257 v and v give equal bits."""
-    whole = {torch.uint16: 65535.0, torch.uint8: 255.0}.get(images.dtype)
-    if whole is None:
+    largest = {torch.uint16: 65535.0, torch.uint8: 255.0}.get(images.dtype)
+    if largest is None:
         raise TypeError(f"uint16 or uint8 images are wanted, not {images.dtype}")
     # The divisor is a tensor because on CUDA a number would become a multiplication by its rounded reciprocal.
-    return images.to(torch.float32) / torch.full((1,), whole, device=images.device)
+    return images.to(torch.float32) / torch.full((1,), largest, device=images.device)
 
 
 def units(clean: Tensor) -> Tensor:
@@ -135,12 +135,12 @@ def _refuse_outside(size: Tensor, attack: Attack, first: int = 0, slack: float =
 def _shrink(offset: Tensor, attack: Attack) -> Tensor:
     """l2: offsets scaled and rounded again, image by image, until the sum of their squares is within the limit."""
     limit = _l2_limit_squared(attack)
-    wanted = offset.to(torch.float64)
+    exact = offset.to(torch.float64)
     while (outside := (size := _size(offset, attack)) > limit).any():
         # A hair more than needed, so that it ends. Rounding towards zero would do it at once, but waste budget.
         scale = (limit / size[outside].double()).sqrt() * (1 - 1e-6)
-        wanted[outside] *= scale.view(-1, *[1] * (offset.ndim - 1))
-        offset = wanted.round().to(torch.int32)
+        exact[outside] *= scale.view(-1, *[1] * (offset.ndim - 1))
+        offset = exact.round().to(torch.int32)
     return offset
 
 

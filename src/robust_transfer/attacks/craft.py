@@ -30,7 +30,7 @@ def craft(
     """Adversarial examples of a whole set, in the stored form of budget.py (uint16, on the CPU), budget kept.
 
     images: N x C x H x W uint8; labels: N int64. The model, on `device`, is attacked in evaluation mode.
-    seed: of the random starts; each batch has its own, made from this and its first image's place in the set.
+    seed: of the random starts; each batch has its own, made from this and its first image's index in the set.
     progress: called after each batch with all images made so far, to save them or to count.
     done: what such a call was given, to go on from there; the result has the same bits as a run in one go.
 

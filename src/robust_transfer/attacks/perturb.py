@@ -99,13 +99,13 @@ def until_wrong(
         return images.clone()
     with seeded(seed, images.device), frozen(model), torch.enable_grad():
         worst = Worst(model, images, labels)
-        places = (~worst.wrong | also_wrong).nonzero().flatten()
+        indices = (~worst.wrong | also_wrong).nonzero().flatten()
         for run in runs:
-            if not len(places):
+            if not len(indices):
                 break
-            for found in run(model, images[places], labels[places]):
-                worst.keep_worse(within(found, images[places], attack), places)
-            places = (~worst.wrong).nonzero().flatten()
+            for found in run(model, images[indices], labels[indices]):
+                worst.keep_worse(within(found, images[indices], attack), indices)
+            indices = (~worst.wrong).nonzero().flatten()
         return worst.images
 
 

@@ -18,13 +18,13 @@ class Worst:
         self.images = images.clone()
         self.wrong, self.loss = self._outcome(images, labels)
 
-    def keep_worse(self, others: Tensor, places: Tensor) -> None:
-        """Keep those of M other images, for the images at M places (int64), that are worse."""
-        wrong, loss = self._outcome(others, self.labels[places])
-        was_wrong = self.wrong[places]
-        better = (wrong & ~was_wrong) | ((wrong == was_wrong) & (loss > self.loss[places]))
-        taken = places[better]
-        self.images[taken], self.wrong[taken], self.loss[taken] = others[better], wrong[better], loss[better]
+    def keep_worse(self, others: Tensor, indices: Tensor) -> None:
+        """Keep those of M other images, for the images at M indices (int64), that are worse."""
+        wrong, loss = self._outcome(others, self.labels[indices])
+        was_wrong = self.wrong[indices]
+        better = (wrong & ~was_wrong) | ((wrong == was_wrong) & (loss > self.loss[indices]))
+        worse_at = indices[better]
+        self.images[worse_at], self.wrong[worse_at], self.loss[worse_at] = others[better], wrong[better], loss[better]
 
     @torch.no_grad()
     def _outcome(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

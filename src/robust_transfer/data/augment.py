@@ -10,15 +10,15 @@ from torch import Tensor
 def random_crop(images: Tensor, padding: int) -> Tensor:
     """Each image shifted by up to `padding` pixels either way, black coming in (N x C x H x W).
 
-    The same draw as padding all sides and cropping to the old size at a random place. From torch's global generator.
+    The same draw as padding all sides and cropping to the old size at a random position. From torch's global generator.
     """
     n, _, height, width = images.shape
     padded = F.pad(images, (padding,) * 4)
     top, left = torch.randint(0, 2 * padding + 1, (2, n, 1, 1), device="cpu").to(images.device)
     rows = top + torch.arange(height, device=images.device)[None, :, None]
     columns = left + torch.arange(width, device=images.device)[None, None, :]
-    of = torch.arange(n, device=images.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[of, rows, columns].permute(0, 3, 1, 2).contiguous()
+    image = torch.arange(n, device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[image, rows, columns].permute(0, 3, 1, 2).contiguous()
 
 
 def random_flip(images: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from robust_transfer.data.augment import random_crop, random_flip, random_rotation
-from robust_transfer.data.encoded import EncodedPart
-from robust_transfer.data.tensors import Part
+from robust_transfer.data.encoded import EncodedSplit
+from robust_transfer.data.tensors import TensorSplit
 from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import to_pixels
 from robust_transfer.randomness import derived, order, reseed
@@ -19,53 +19,53 @@ if TYPE_CHECKING:
 
 
 def taking_part(labels: Tensor, inputs: "Inputs", seed: int) -> Tensor:
-    """Places (int64, rising) of the training images that take part: of each class a random share, but at least one, or
+    """Indices (int64, rising) of the training images that take part: of each class a random share, but at least one, or
     so many at most; all by default. Equal seeds choose the same images.
     """
     if inputs.share == 1 and inputs.per_class is None:
         return torch.arange(len(labels))
     generator = torch.Generator().manual_seed(derived(seed, "share"))
-    kept = []
+    chosen = []
     for label in labels.unique():
-        places = (labels == label).nonzero().flatten().cpu()
-        count = inputs.of_class(len(places))
-        kept.append(places[torch.randperm(len(places), generator=generator)[:count]])
-    return torch.cat(kept).sort().values
+        indices = (labels == label).nonzero().flatten().cpu()
+        count = inputs.of_class(len(indices))
+        chosen.append(indices[torch.randperm(len(indices), generator=generator)[:count]])
+    return torch.cat(chosen).sort().values
 
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""Images (N x C x H x W float32 pixels), labels and the images' places in the split (N int64; these on the CPU)."""
+"""Images (N x C x H x W float32 pixels), labels and the images' indices in the split (N int64; these on the CPU)."""
 
 
-def stream(part: Part | EncodedPart, places: Tensor, schedule: Schedule, begin: int) -> Iterator[Batch]:
+def stream(part: TensorSplit | EncodedSplit, indices: Tensor, schedule: Schedule, begin: int) -> Iterator[Batch]:
     """The batches from number `begin` on, without end.
 
-    places: the images of the split that take part. Every epoch has an order of its own; its last incomplete batch is
-    left out. When a batch is asked for, torch's global generators are set to the iteration's own seed, and augmentation
-    draws from them; the attack that may follow goes on from there. Image files draw from seeds of their own instead,
-    because threads decode them a few batches ahead.
+    indices: of the split's images that take part. Every epoch has an order of its own; its last incomplete batch is
+    left out. When a batch is asked for, torch's global generators are set to the iteration's own seed, and
+    augmentation draws from them; the attack that may follow goes on from there. Image files draw from seeds of their
+    own instead, because threads decode them a few batches ahead.
 
     Raises:
         UserError: where the schedule asks for what the split cannot give.
     """
-    if isinstance(part, EncodedPart) or (part.enlarged and part.enlarged.resize):
+    if isinstance(part, EncodedSplit) or (part.enlarged and part.enlarged.resize):
         _must_crop_by_nature(schedule)
-    if isinstance(part, EncodedPart):
-        return _decoded(part, places, schedule, begin)
-    return _augmented(part, places, schedule, begin)
+    if isinstance(part, EncodedSplit):
+        return _decoded(part, indices, schedule, begin)
+    return _augmented(part, indices, schedule, begin)
 
 
-def one_pass(part: Part | EncodedPart, places: Tensor, schedule: Schedule) -> Iterator[Tensor]:
+def one_pass(part: TensorSplit | EncodedSplit, indices: Tensor, schedule: Schedule) -> Iterator[Tensor]:
     """Every image once, augmented, in the order of the split, the last batch too: N x C x H x W float32 pixels."""
-    if isinstance(part, EncodedPart):
-        wanted = ((place, derived(schedule.seed, "pass", place)) for place in places.tolist())
-        yield from part.cropped(wanted, schedule.batch_size, schedule.flip)
+    if isinstance(part, EncodedSplit):
+        crops = ((index, derived(schedule.seed, "pass", index)) for index in indices.tolist())
+        yield from part.cropped(crops, schedule.batch_size, schedule.flip)
         return
-    for chosen in places.split(schedule.batch_size):
+    for chosen in indices.split(schedule.batch_size):
         yield augmented(part, chosen, schedule)[0]
 
 
-def augmented(part: Part, chosen: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
+def augmented(part: TensorSplit, chosen: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
     """The chosen images, augmented as the schedule says, and their labels; draws from torch's global generators.
 
     Images that are enlarged are augmented before, in pixels of their own size.
@@ -81,31 +81,31 @@ def augmented(part: Part, chosen: Tensor, schedule: Schedule) -> tuple[Tensor, T
     return part.enlarged.in_training(images) if part.enlarged else images, part.labels[chosen]
 
 
-def _in_order(places: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple[int, Tensor]]:
+def _in_order(indices: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple[int, Tensor]]:
     """Of each batch from iteration `begin` on, the iteration and which images it has."""
-    per_epoch = len(places) // schedule.batch_size
+    per_epoch = len(indices) // schedule.batch_size
     epoch, position = divmod(begin, per_epoch)
     while True:
-        ordered = places[order(schedule.seed, epoch, len(places))]
+        ordered = indices[order(schedule.seed, epoch, len(indices))]
         for first in range(position * schedule.batch_size, per_epoch * schedule.batch_size, schedule.batch_size):
             yield epoch * per_epoch + first // schedule.batch_size, ordered[first : first + schedule.batch_size]
         epoch, position = epoch + 1, 0
 
 
-def _augmented(part: Part, places: Tensor, schedule: Schedule, begin: int) -> Iterator[Batch]:
-    for iteration, chosen in _in_order(places, schedule, begin):
+def _augmented(part: TensorSplit, indices: Tensor, schedule: Schedule, begin: int) -> Iterator[Batch]:
+    for iteration, chosen in _in_order(indices, schedule, begin):
         reseed(schedule.seed, "iteration", iteration)
         yield *augmented(part, chosen, schedule), chosen
 
 
-def _decoded(part: EncodedPart, places: Tensor, schedule: Schedule, begin: int) -> Iterator[Batch]:
-    wanted = (
-        (place, derived(schedule.seed, f"crop/{iteration}", place))
-        for iteration, chosen in _in_order(places, schedule, begin)
-        for place in chosen.tolist()
+def _decoded(part: EncodedSplit, indices: Tensor, schedule: Schedule, begin: int) -> Iterator[Batch]:
+    crops = (
+        (index, derived(schedule.seed, f"crop/{iteration}", index))
+        for iteration, chosen in _in_order(indices, schedule, begin)
+        for index in chosen.tolist()
     )
-    images = part.cropped(wanted, schedule.batch_size, schedule.flip)
-    for (iteration, chosen), batch in zip(_in_order(places, schedule, begin), images, strict=False):
+    images = part.cropped(crops, schedule.batch_size, schedule.flip)
+    for (iteration, chosen), batch in zip(_in_order(indices, schedule, begin), images, strict=False):
         reseed(schedule.seed, "iteration", iteration)
         yield batch, part.labels[chosen.to(part.labels.device)], chosen
 

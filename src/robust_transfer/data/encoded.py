@@ -23,7 +23,7 @@ REMEDY = "put the old file back, or, to begin anew with what is there now, delet
 
 
 @dataclass(frozen=True)
-class EncodedPart:
+class EncodedSplit:
     """A split of N image files of any size.
 
     files: all files joined, uint8, on the CPU (memory-mapped: pages come from the disk as they are read).
@@ -53,31 +53,33 @@ class EncodedPart:
         images = self._decoded(self._centre, range(len(self)), batch_size)
         yield from zip(images, self.labels.split(batch_size), strict=True)
 
-    def cropped(self, wanted: Iterable[tuple[int, int]], batch_size: int, flip: bool) -> Iterator[Tensor]:
+    def cropped(self, requests: Iterable[tuple[int, int]], batch_size: int, flip: bool) -> Iterator[Tensor]:
         """Random crops in batches (the last may be smaller): N x 3 x size x size float32 pixels, on the labels' device.
 
-        wanted: of each image its place in the split and the seed of its draws; without end, if need be.
+        requests: of each image its index in the split and the seed of its draws; without end, if need be.
         """
-        return self._decoded(lambda each: self._crop(each[0], each[1], flip), wanted, batch_size)
+        return self._decoded(lambda each: self._crop(each[0], each[1], flip), requests, batch_size)
 
-    def _decoded(self, decode: Callable[[Any], np.ndarray], wanted: Iterable[Any], batch_size: int) -> Iterator[Tensor]:
-        images = ahead(decode, wanted, self.threads, WINDOW * batch_size)
+    def _decoded(
+        self, decode: Callable[[Any], np.ndarray], requests: Iterable[Any], batch_size: int
+    ) -> Iterator[Tensor]:
+        images = ahead(decode, requests, self.threads, WINDOW * batch_size)
         while batch := list(islice(images, batch_size)):
             joined = torch.from_numpy(np.stack(batch)).to(self.labels.device)
             yield to_pixels(joined.permute(0, 3, 1, 2).contiguous())
 
-    def _file(self, place: int) -> bytes:
-        return self.files[self.offsets[place] : self.offsets[place + 1]].numpy().tobytes()
+    def _file(self, index: int) -> bytes:
+        return self.files[self.offsets[index] : self.offsets[index + 1]].numpy().tobytes()
 
-    def _centre(self, place: int) -> np.ndarray:
-        return centre(rgb(self._file(place)), self.resize, self.size)
+    def _centre(self, index: int) -> np.ndarray:
+        return centre(rgb(self._file(index)), self.resize, self.size)
 
-    def _crop(self, place: int, seed: int, flip: bool) -> np.ndarray:
-        return random_crop(rgb(self._file(place)), self.size, flip, seed)
+    def _crop(self, index: int, seed: int, flip: bool) -> np.ndarray:
+        return random_crop(rgb(self._file(index)), self.size, flip, seed)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListedPart(EncodedPart):
+class ListedSplit(EncodedSplit):
     """The same for files that stay where they are: `files` and `offsets` are those of their paths, joined.
 
     digests: N x 32 uint8, the files' sha256 when the set was prepared. below: the folder the paths are relative to.
@@ -86,17 +88,17 @@ class ListedPart(EncodedPart):
     digests: Tensor
     below: Path
 
-    def _file(self, place: int) -> bytes:
+    def _file(self, index: int) -> bytes:
         """An image file's content, which is that of the day on which the set was prepared.
 
         Raises:
             UserError: where it is not.
         """
-        path = self.below / os.fsdecode(super()._file(place))
+        path = self.below / os.fsdecode(super()._file(index))
         try:
             content = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror}); {REMEDY}") from None
-        if hashlib.sha256(content).digest() != self.digests[place].numpy().tobytes():
+        if hashlib.sha256(content).digest() != self.digests[index].numpy().tobytes():
             raise UserError(f"{path} is not the file that it was when the data set was prepared; {REMEDY}")
         return content

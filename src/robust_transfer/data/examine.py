@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from robust_transfer.data.source import Arrays, Source, Split, Splits
+from robust_transfer.data.raw import Arrays, LabelledArrays, RawSet, Splits
 from robust_transfer.errors import UserError
 
 CHANNELS = (1, 3, 4)
@@ -25,7 +25,7 @@ LUMA = (19595, 38470, 7471)
 NUMBER = re.compile("-1|[0-9]{1,9}")
 """A label that is a number written as text."""
 
-S = TypeVar("S", bound=Source)
+S = TypeVar("S", bound=RawSet)
 Notes = list[str]
 
 
@@ -61,7 +61,7 @@ def examined(source: S) -> S:
     return replace(source, splits=splits, classes=classes, notes=tuple(notes), left_out=left_out)
 
 
-def _labelled(source: Source, split: str, images: np.ndarray, labels: np.ndarray, notes: Notes) -> Split:
+def _labelled(source: RawSet, split: str, images: np.ndarray, labels: np.ndarray, notes: Notes) -> LabelledArrays:
     """The images that have a label."""
     labelled = labels >= 0
     if labelled.all():
@@ -93,9 +93,9 @@ def numbered(labels: Mapping[str, np.ndarray], name: str, notes: Notes) -> tuple
     if all(NUMBER.fullmatch(text) for text in texts) and len({int(text) for text in texts}) == len(texts):
         found = {split: each.astype(np.int64) for split, each in flat.items()}
         return found, {n: str(n) for each in found.values() for n in np.unique(each).tolist()}
-    places = {text: place for place, text in enumerate(sorted(texts))}
-    found = {split: np.array([places[text] for text in each.tolist()], np.int64) for split, each in flat.items()}
-    return found, {place: printable(text) for text, place in places.items()}
+    numbers_of = {text: number for number, text in enumerate(sorted(texts))}
+    found = {split: np.array([numbers_of[text] for text in each.tolist()], np.int64) for split, each in flat.items()}
+    return found, {number: printable(text) for text, number in numbers_of.items()}
 
 
 def _flat(labels: np.ndarray, what: str, notes: Notes) -> np.ndarray:
@@ -115,10 +115,10 @@ def _flat(labels: np.ndarray, what: str, notes: Notes) -> np.ndarray:
     if labels.dtype.kind not in "biuf":
         raise UserError(f"{what} are {labels.dtype}; give whole numbers from 0, or names")
     if labels.dtype.kind == "f":
-        whole = np.isfinite(labels) & (labels == np.rint(labels))
-        if not whole.all():
+        is_whole = np.isfinite(labels) & (labels == np.rint(labels))
+        if not is_whole.all():
             raise UserError(
-                f"{what} are not all whole numbers, e.g. {labels[~whole][0]}; give the number of each class"
+                f"{what} are not all whole numbers, e.g. {labels[~is_whole][0]}; give the number of each class"
             )
     if len(labels) and not -1 <= labels.min() <= labels.max() < 2**31:
         raise UserError(
@@ -245,24 +245,24 @@ def adapted(images: np.ndarray, channels: int | None) -> np.ndarray:
 # ---- splits --------------------------------------------------------------------------------------------------------
 
 
-def covered(there: Mapping[str, Iterable[int]], classes: Sequence[object], name: str) -> Notes:
+def covered(labels_of_split: Mapping[str, Iterable[int]], classes: Sequence[object], name: str) -> Notes:
     """What is to be said of classes that not every split has.
 
-    there: for each split the classes that it has images of, chosen and renumbered. classes: their names, by number.
+    labels_of_split: of each split the labels of its images, chosen and renumbered. classes: their names, by number.
 
     Raises:
         UserError: where a split has no image, or tests what was never trained on.
     """
-    has = {split: set(labels) for split, labels in there.items()}
-    if empty := [split for split in ("train", "test") if not has[split]]:
+    classes_of_split = {split: set(labels) for split, labels in labels_of_split.items()}
+    if empty := [split for split in ("train", "test") if not classes_of_split[split]]:
         raise UserError(f"{name}: {_no_image(empty[0])}")
-    untrained = sorted((has["test"] | has["validation"]) - has["train"])
+    untrained = sorted((classes_of_split["test"] | classes_of_split["validation"]) - classes_of_split["train"])
     if untrained:
         raise UserError(
             f"{name}: test images are of classes that train has no image of, and that nobody can predict: "
             f"{some([classes[n] for n in untrained])}; add training images, or name the others in `classes`"
         )
-    untested = sorted(has["train"] - has["test"])
+    untested = sorted(classes_of_split["train"] - classes_of_split["test"])
     return [f"no test image is of the classes {some([classes[n] for n in untested])}"] if untested else []
 
 
@@ -274,10 +274,10 @@ def duplicates(splits: Splits) -> tuple[int, Notes]:
     twins = [(label, trained.get(_digest(image))) for image, label in zip(*splits["test"], strict=True)]
     shared = [(label, other) for label, other in twins if other is not None]
     differ = sum(label != other for label, other in shared)
-    return len(shared), said_of_duplicates(len(shared), len(twins), differ)
+    return len(shared), duplicate_notes(len(shared), len(twins), differ)
 
 
-def said_of_duplicates(shared: int, tested: int, differ: int = 0) -> Notes:
+def duplicate_notes(shared: int, tested: int, differ: int = 0) -> Notes:
     """What is to be said of test images that were trained on as well, `differ` of them under another label."""
     notes = [f"{shared} of {tested} test images are training or validation images too"] if shared else []
     if differ:
@@ -321,5 +321,5 @@ def _no_image(split: str) -> str:
     return f"{split} has no image; give it some, or name another split"
 
 
-def _refusal(source: Source, sentence: str) -> UserError:
+def _refusal(source: RawSet, sentence: str) -> UserError:
     return UserError(f"{source.name}: {sentence}")

@@ -84,12 +84,12 @@ def rgb(content: bytes) -> Image.Image:
     return decoded(content)[0]
 
 
-def whole(content: bytes, name: object, remedy: str) -> Image.Image:
-    """The same for a file that may be damaged; see told."""
-    return told(content, name, remedy)[0]
+def rgb_or_refused(content: bytes, name: object, remedy: str) -> Image.Image:
+    """The same for a file that may be damaged; see decoded_or_refused."""
+    return decoded_or_refused(content, name, remedy)[0]
 
 
-def told(content: bytes, name: object, remedy: str) -> tuple[Image.Image, list[str]]:
+def decoded_or_refused(content: bytes, name: object, remedy: str) -> tuple[Image.Image, list[str]]:
     """The same as decoded, for a file that may be damaged.
 
     Raises:
@@ -137,7 +137,7 @@ def random_crop(image: Image.Image, size: int, flip: bool, seed: int) -> np.ndar
 
 
 def crop_box(width: int, height: int, random: Random) -> tuple[int, int, int, int]:
-    """(left, top, width, height) of a crop of random area and ratio at a random place; the middle where none fits.
+    """(left, top, width, height) of a crop of random area and ratio at a random position; the middle where none fits.
 
     Only random.random() is asked, whose values for a seed are the same in every version of Python.
     """

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from robust_transfer.data.ahead import ahead
-from robust_transfer.data.images import centre, content_of, whole
-from robust_transfer.data.source import Splits
+from robust_transfer.data.images import centre, content_of, rgb_or_refused
+from robust_transfer.data.raw import Splits
 from robust_transfer.errors import UserError
 
 REMEDY = "unpack it again"
@@ -51,9 +51,9 @@ def pack(
     shapes["train_paths" if below else "train_files"] = (int(offsets[-1]),)
     if below:
         shapes["train_digests"] = (len(train), DIGEST)
-    about = {"size": str(size), "resize": str(resize), "classes": json.dumps(classes)}
+    metadata = {"size": str(size), "resize": str(resize), "classes": json.dumps(classes)}
     with open(path, "wb") as out:
-        out.write(_header({name: (len(values),) for name, values in numbers.items()}, shapes, about))
+        out.write(_header({name: (len(values),) for name, values in numbers.items()}, shapes, metadata))
         for values in numbers.values():
             out.write(values.astype("<i8").tobytes())
         digests: dict[str, list[bytes]] = {name: [] for name in MEASURED}
@@ -87,13 +87,13 @@ Seen = Callable[[bytes], None]
 
 
 def _middle(file: Path, resize: int, size: int, seen: Seen) -> bytes:
-    pixels = centre(whole(_read(file, seen), file, REMEDY), resize, size)
+    pixels = centre(rgb_or_refused(_read(file, seen), file, REMEDY), resize, size)
     return pixels.transpose(2, 0, 1).tobytes()
 
 
 def _file(file: Path, seen: Seen) -> bytes:
     content = _read(file, seen)
-    whole(content, file, REMEDY)
+    rgb_or_refused(content, file, REMEDY)
     return content
 
 
@@ -111,11 +111,11 @@ def _content(file: Path) -> bytes:
     return content_of(file, REMEDY)
 
 
-def _header(int64: dict[str, tuple[int, ...]], uint8: dict[str, tuple[int, ...]], about: dict[str, str]) -> bytes:
+def _header(int64: dict[str, tuple[int, ...]], uint8: dict[str, tuple[int, ...]], metadata: dict[str, str]) -> bytes:
     """The header of the format, from the tensors' shapes in the order in which they follow; int64 first, so that every
     tensor lies at a multiple of its items' size.
     """
-    header: dict[str, object] = {"__metadata__": about}
+    header: dict[str, object] = {"__metadata__": metadata}
     end = 0
     for kind, width, tensors in (("I64", 8, int64), ("U8", 1, uint8)):
         for name, shape in tensors.items():

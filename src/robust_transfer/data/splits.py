@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 
 from robust_transfer.data.examine import covered
-from robust_transfer.data.source import Split, Splits
+from robust_transfer.data.raw import LabelledArrays, Splits
 from robust_transfer.errors import UserError
 from robust_transfer.specs.datasets import Dataset, Facts
 
 DRAWS = ("test", "validation")
-"""What is drawn at random; the place of a name is part of its draws' seeds."""
+"""What is drawn at random; the index of a name is part of its draws' seeds."""
 
 
 def split(spec: Dataset, splits: Splits) -> Splits:
@@ -25,12 +25,12 @@ def split(spec: Dataset, splits: Splits) -> Splits:
         UserError: where a class has too few images for its share.
     """
     numbers = sorted({label for _, labels in splits.values() for label in np.unique(labels).tolist()})
-    kept = chosen_classes(spec, numbers)
-    parts = {name: _of_classes(part, kept) for name, part in splits.items()}
+    classes = chosen_classes(spec, numbers)
+    parts = {name: _of_classes(part, classes) for name, part in splits.items()}
     if "test" not in parts:
         parts["train"], parts["test"] = _hold_out(parts["train"], spec.test_share, spec.seed, "test")
     parts["train"], parts["validation"] = _hold_out(parts["train"], spec.validation, spec.seed, "validation")
-    return {name: _first(_renumbered(parts[name], kept), spec.limit) for name in ("train", "validation", "test")}
+    return {name: _first(_renumbered(parts[name], classes), spec.limit) for name in ("train", "validation", "test")}
 
 
 def chosen_classes(spec: Dataset, numbers: Sequence[int]) -> list[int]:
@@ -49,7 +49,7 @@ def chosen_classes(spec: Dataset, numbers: Sequence[int]) -> list[int]:
         )
     drawn = np.random.RandomState(spec.halves_seed).permutation(len(numbers))
     first = (len(numbers) + 1) // 2
-    return [numbers[place] for place in sorted((drawn[:first] if spec.half == "first" else drawn[first:]).tolist())]
+    return [numbers[index] for index in sorted((drawn[:first] if spec.half == "first" else drawn[first:]).tolist())]
 
 
 def foreseen(spec: Dataset, facts: Facts) -> Facts:
@@ -62,21 +62,24 @@ def foreseen(spec: Dataset, facts: Facts) -> Facts:
     if facts.classes is None:
         return replace(facts, channels=channels, classes=len(spec.classes) if spec.classes else None)
     numbers = sorted({n for each in facts.images.values() for n in each}) or range(facts.classes)
-    kept = chosen_classes(spec, numbers)
+    classes = chosen_classes(spec, numbers)
     images = {
-        split: {new: of.get(old, 0) for new, old in enumerate(kept) if old in of} for split, of in facts.images.items()
+        split: {new: counts.get(old, 0) for new, old in enumerate(classes) if old in counts}
+        for split, counts in facts.images.items()
     }
     if images:
         shares = ([] if "test" in images else [("test", spec.test_share)]) + [("validation", spec.validation)]
         for split, share in shares:
-            images[split] = {label: held(share, n, split, kept[label]) for label, n in images["train"].items()}
+            images[split] = {label: held_out(share, n, split, classes[label]) for label, n in images["train"].items()}
             images["train"] = {label: n - images[split][label] for label, n in images["train"].items()}
-        images = {split: {label: min(n, spec.limit or n) for label, n in of.items()} for split, of in images.items()}
-        covered(images, kept, spec.base)
-    return replace(facts, channels=channels, classes=len(kept), images=images)
+        images = {
+            split: {label: min(n, spec.limit or n) for label, n in counts.items()} for split, counts in images.items()
+        }
+        covered(images, classes, spec.base)
+    return replace(facts, channels=channels, classes=len(classes), images=images)
 
 
-def held(share: float, count: int, split: str, label: int) -> int:
+def held_out(share: float, count: int, split: str, label: int) -> int:
     """How many of a class's images are held out for a split.
 
     Raises:
@@ -88,20 +91,20 @@ def held(share: float, count: int, split: str, label: int) -> int:
     return number
 
 
-def _of_classes(part: Split, classes: list[int]) -> Split:
+def _of_classes(part: LabelledArrays, classes: list[int]) -> LabelledArrays:
     images, labels = part
-    kept = np.isin(labels, classes)
-    return images[kept], labels[kept]
+    is_chosen = np.isin(labels, classes)
+    return images[is_chosen], labels[is_chosen]
 
 
-def _renumbered(part: Split, classes: list[int]) -> Split:
+def _renumbered(part: LabelledArrays, classes: list[int]) -> LabelledArrays:
     images, labels = part
     new = np.zeros(max(classes) + 1, np.int64)
     new[classes] = np.arange(len(classes))
     return images, new[labels]
 
 
-def _hold_out(part: Split, share: float, seed: int, name: str) -> tuple[Split, Split]:
+def _hold_out(part: LabelledArrays, share: float, seed: int, name: str) -> tuple[LabelledArrays, LabelledArrays]:
     """(kept, held out): of each class the same share, drawn at random, both in the original order.
 
     Each class has a draw of its own, from numpy's RandomState, whose stream is frozen across versions.
@@ -111,18 +114,18 @@ def _hold_out(part: Split, share: float, seed: int, name: str) -> tuple[Split, S
     for label in np.unique(labels).tolist():
         of_class = np.flatnonzero(labels == label)
         random = np.random.RandomState([seed, DRAWS.index(name), label])
-        out[random.permutation(of_class)[: held(share, len(of_class), name, label)]] = True
+        out[random.permutation(of_class)[: held_out(share, len(of_class), name, label)]] = True
     return (images[~out], labels[~out]), (images[out], labels[out])
 
 
-def _first(part: Split, limit: int | None) -> Split:
+def _first(part: LabelledArrays, limit: int | None) -> LabelledArrays:
     images, labels = part
     if limit is None or not len(labels):
         return part
-    kept = np.sort(np.concatenate([np.flatnonzero(labels == label)[:limit] for label in np.unique(labels)]))
-    return images[kept], labels[kept]
+    first = np.sort(np.concatenate([np.flatnonzero(labels == label)[:limit] for label in np.unique(labels)]))
+    return images[first], labels[first]
 
 
 def evenly(n: int, count: int) -> np.ndarray:
-    """`count` places spread evenly over 0..n-1, all of them where there are no more."""
+    """`count` indices spread evenly over 0..n-1, all of them where there are no more."""
     return np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int))

@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from robust_transfer.data.encoded import EncodedPart, ListedPart
+from robust_transfer.data.encoded import EncodedSplit, ListedSplit
 from robust_transfer.data.enlarge import Enlarged
-from robust_transfer.data.source import Splits
+from robust_transfer.data.raw import Splits
 from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import to_pixels
 
@@ -25,7 +25,7 @@ CHUNK = 256
 
 
 @dataclass(frozen=True)
-class Part:
+class TensorSplit:
     """A split.
 
     kept: N x C x H x W uint8, the images as they lie in the file. labels: N int64.
@@ -62,12 +62,12 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Data:
+class PreparedData:
     """A prepared data set; the training split of large photographs is kept as files."""
 
-    train: Part | EncodedPart
-    validation: Part
-    test: Part
+    train: TensorSplit | EncodedSplit
+    validation: TensorSplit
+    test: TensorSplit
 
     @property
     def channels(self) -> int:
@@ -79,18 +79,18 @@ class Data:
         """How many classes there are; labels are 0..classes-1."""
         return int(self.train.labels.max()) + 1
 
-    def split(self, name: str) -> Part | EncodedPart:
+    def split(self, name: str) -> TensorSplit | EncodedSplit:
         """A split by its name."""
         return getattr(self, name)
 
-    def in_memory(self, name: str) -> Part:
+    def in_memory(self, name: str) -> TensorSplit:
         """A split by its name, all of whose images can be had at once.
 
         Raises:
             UserError: for the training split of large photographs.
         """
         part = self.split(name)
-        if isinstance(part, EncodedPart):
+        if isinstance(part, EncodedSplit):
             raise UserError(f"the {name} images are large photographs, too many to be had at once; take another split")
         return part
 
@@ -109,26 +109,26 @@ def save(path: Path, splits: Splits, classes: Sequence[str], shown_at: Sequence[
     save_file(tensors, path, {"classes": json.dumps(list(classes))})
 
 
-def load(path: Path, device: torch.device | str = "cpu", data_root: Path = Path()) -> Data:
+def load(path: Path, device: torch.device | str = "cpu", data_root: Path = Path()) -> PreparedData:
     """Read a prepared data set onto a device; image files stay on the CPU, and are decoded by torch's thread count.
 
     data_root: below which the training files of a set lie that has but their paths; only who looks at them needs it.
     """
     with safe_open(path, "pt") as file:
-        names, about = set(file.keys()), file.metadata()
+        names, metadata = set(file.keys()), file.metadata()
 
-        def part(split: str) -> Part | EncodedPart:
+        def part(split: str) -> TensorSplit | EncodedSplit:
             labels = file.get_tensor(f"{split}_labels").to(device)
             if f"{split}_images" in names:
                 enlarged = Enlarged(*file.get_tensor("shown_at").tolist()) if "shown_at" in names else None
-                return Part(file.get_tensor(f"{split}_images").to(device), labels, enlarged)
+                return TensorSplit(file.get_tensor(f"{split}_images").to(device), labels, enlarged)
             offsets = file.get_tensor(f"{split}_offsets")
-            rest = labels, int(about["size"]), int(about["resize"]), torch.get_num_threads()
+            rest = labels, int(metadata["size"]), int(metadata["resize"]), torch.get_num_threads()
             if f"{split}_files" in names:
-                return EncodedPart(file.get_tensor(f"{split}_files"), offsets, *rest)
+                return EncodedSplit(file.get_tensor(f"{split}_files"), offsets, *rest)
             paths, digests = (file.get_tensor(f"{split}_{what}") for what in ("paths", "digests"))
-            return ListedPart(paths, offsets, *rest, digests=digests, below=data_root)
+            return ListedSplit(paths, offsets, *rest, digests=digests, below=data_root)
 
         train, validation, test = map(part, SPLITS)
-        assert isinstance(validation, Part) and isinstance(test, Part)
-        return Data(train, validation, test)
+        assert isinstance(validation, TensorSplit) and isinstance(test, TensorSplit)
+        return PreparedData(train, validation, test)

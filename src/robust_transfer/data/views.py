@@ -46,7 +46,7 @@ def random_resized_crop(images: Tensor, smallest: float, size: int | None = None
     """A random box of each image (N x C x H x W float pixels), stretched to its size, or to size x size, bilinear.
 
     Szegedy et al. 2015: the box's area is uniform in [smallest, 1] of the image's, its aspect ratio log-uniform in
-    [3/4, 4/3], its place uniform. Boxes are not rounded to whole pixels, which small images would feel.
+    [3/4, 4/3], its position uniform. Boxes are not rounded to whole pixels, which small images would feel.
     """
     n, channels, height, width = images.shape
     area = smallest + (1 - smallest) * torch.rand(ATTEMPTS, n)
@@ -73,8 +73,8 @@ def jitter(images: Tensor, strength: float) -> Tensor:
     if _in_colour(images):
         changes.append(lambda x: _blend(x, _grey(x), _factor(x, 0.8 * strength)))
         changes.append(lambda x: turn_hue(x, _factor(x, min(0.2 * strength, 0.5)) - 1))
-    for place in torch.randperm(len(changes)).tolist():
-        images = changes[place](images)
+    for index in torch.randperm(len(changes)).tolist():
+        images = changes[index](images)
     return images
 
 

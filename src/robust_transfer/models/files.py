@@ -17,6 +17,9 @@ from robust_transfer.models.families import AnyNetwork
 from robust_transfer.models.heads import form_of
 from robust_transfer.specs.networks import Network
 
+METADATA = "about"
+"""The key of all that a model's file says beside its tensors, as JSON."""
+
 
 def build(spec: Network, channels: int, classes: int) -> Classifier:
     """A newly initialised network for images of `channels` channels; see Network.build."""
@@ -28,7 +31,7 @@ def save(path: Path, network: Classifier, spec: Network, channels: int, classes:
 
     What the network has beyond its spec by now (a head with hidden layers, averaged blocks) stands there as well.
 
-    more: what else is to stand there (JSON values), for `about` to read.
+    more: what else is to stand there (JSON values), for `metadata` to read.
 
     Raises:
         ValueError: where weights are still reparametrised; see spectral.to_plain_weights.
@@ -38,15 +41,15 @@ def save(path: Path, network: Classifier, spec: Network, channels: int, classes:
         raise ValueError(
             "the network's weights are reparametrised, and its file holds plain ones; make it plain before"
         )
-    about = {"network": spec.canonical(), "channels": channels, "classes": classes, **more}
+    described = {"network": spec.canonical(), "channels": channels, "classes": classes, **more}
     if network.averaged_units:
-        about["network"]["averaged_units"] = network.averaged_units
+        described["network"]["averaged_units"] = network.averaged_units
     if form := form_of(network.head):
-        about["head"] = form
+        described["head"] = form
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     if bad := _not_finite(tensors):
         raise UserError(f"{bad} is not finite; the training has diverged: lower the learning rate (lr)")
-    save_file(tensors, path, {"about": json.dumps(about, sort_keys=True)})
+    save_file(tensors, path, {METADATA: json.dumps(described, sort_keys=True)})
 
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
@@ -54,18 +57,12 @@ def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
 
 
-def about(path: Path) -> dict[str, Any]:
-    """What a model's file says of it."""
-    with safe_open(path, "pt") as file:
-        return json.loads(file.metadata()["about"])
-
-
-def description(path: Path) -> dict[str, Any]:
-    """The same; nothing where another program wrote the file."""
+def metadata(path: Path) -> dict[str, Any]:
+    """What a model's file says of it beside the weights; nothing where another program wrote the file."""
     if path.suffix != ".safetensors":
         return {}
     with safe_open(path, "pt") as file:
-        return json.loads((file.metadata() or {}).get("about", "{}"))
+        return json.loads((file.metadata() or {}).get(METADATA, "{}"))
 
 
 def load(path: Path) -> tuple[Classifier, Network, int, int]:
@@ -75,13 +72,13 @@ def load(path: Path) -> tuple[Classifier, Network, int, int]:
         UserError: where weights or statistics are not finite.
     """
     with safe_open(path, "pt") as file:
-        about = json.loads(file.metadata()["about"])
+        described = json.loads(file.metadata()[METADATA])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     if bad := _not_finite(tensors):
         raise UserError(f"{path}: {bad} is not finite; its training has diverged, lower the learning rate (lr)")
-    spec = TypeAdapter(AnyNetwork).validate_python(about["network"])
-    network = build(spec, about["channels"], about["classes"])
-    if "head" in about:
-        network.renew_head(about["classes"], **about["head"])
+    spec = TypeAdapter(AnyNetwork).validate_python(described["network"])
+    network = build(spec, described["channels"], described["classes"])
+    if "head" in described:
+        network.renew_head(described["classes"], **described["head"])
     network.load_state_dict(tensors)
-    return network.eval(), spec, about["channels"], about["classes"]
+    return network.eval(), spec, described["channels"], described["classes"]

@@ -23,8 +23,8 @@ def node(plan: Plan, kind: str, spec: Spec, **parents: Node | None) -> Node:
 
     Its slug is a function of kind, spec and parents alone: the same node wanted by two studies must have one name.
     """
-    there = {role: parent for role, parent in parents.items() if parent}
-    return plan.add(kind, KINDS[kind].slug(spec, there), spec, **there)
+    given = {role: parent for role, parent in parents.items() if parent}
+    return plan.add(kind, KINDS[kind].slug(spec, given), spec, **given)
 
 
 def prepare(plan: Plan, dataset: AnyDataset) -> Node:
@@ -75,7 +75,7 @@ def choose(
 ) -> Node:
     """The best of several models on a split of `data`. candidates: the values each was trained with, and the model."""
     spec = Choose(split=split, candidates=[values for values, _ in candidates])
-    models = {f"candidate{place}": model for place, (_, model) in enumerate(candidates)}
+    models = {f"candidate{i}": model for i, (_, model) in enumerate(candidates)}
     return node(plan, "choose", spec, data=data, **models)
 
 
@@ -98,7 +98,7 @@ def craft(
         raise UserError(
             f"{attack.slug} needs {attack.fewest_classes} classes, and {data.slug} has {len(classes)}; write pgd"
         )
-    earlier = {f"beaten{place}": outcomes for place, outcomes in enumerate(beaten)}
+    earlier = {f"beaten{i}": outcomes for i, outcomes in enumerate(beaten)}
     return node(plan, "craft", Craft(attack=attack, split=split, seed=seed), model=model, data=data, **earlier)
 
 
@@ -129,7 +129,7 @@ def attacked(
         examples.append(craft(plan, target, data, member, seed, split, beaten))
     if not examples:
         return evaluate(plan, model, data, craft(plan, target, data, attack, seed, split))
-    outcomes = {f"member{place}": evaluate(plan, model, data, each) for place, each in enumerate(examples)}
+    outcomes = {f"member{i}": evaluate(plan, model, data, each) for i, each in enumerate(examples)}
     return node(plan, "worst", Worst(attack=attack), **outcomes)
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, create_model
 
 from robust_transfer.errors import UserError
 from robust_transfer.plan.layers import Layer, is_mapping, lay_over, look, scale_name, without_nulls
-from robust_transfer.plan.mistakes import check, did_you_mean, heading, place_of
+from robust_transfer.plan.mistakes import check, did_you_mean, heading, path_of
 from robust_transfer.plan.protocol import PROTOCOLS, SWITCHES, Protocol, resolve
 from robust_transfer.plan.shapes import Shape, shape_of
 from robust_transfer.plan.specs import (
@@ -130,37 +130,37 @@ def fail(mistakes: Iterable[str], layers: Sequence[Layer]) -> None:
     """Raise one UserError that lists every mistake, if there is any, under the files in which it can be mended."""
     of_files: dict[tuple[str, ...], list[str]] = {}
     for line in dict.fromkeys(mistakes):
-        of_files.setdefault(_mended_in(place_of(line), layers), []).append(f"  - {line}")
+        of_files.setdefault(_mended_in(path_of(line), layers), []).append(f"  - {line}")
     if of_files:
         raise UserError("\n".join("\n".join([heading(names), *lines]) for names, lines in of_files.items()))
 
 
-def _mended_in(place: str, layers: Sequence[Layer]) -> tuple[str, ...]:
-    """The user's layer that gives a place, or else what stands beside it; all of them where none does."""
+def _mended_in(path: str, layers: Sequence[Layer]) -> tuple[str, ...]:
+    """The user's layer that gives a path, or else what stands beside it; all of them where none does."""
     missed = [
-        (layer.name, _missed(layer.values, place)) for layer in reversed(layers) if layer.values and not layer.shipped
+        (layer.name, _missed(layer.values, path)) for layer in reversed(layers) if layer.values and not layer.shipped
     ]
     giving = [name for name, rest in missed if not rest]
-    beside = [name for name, rest in missed if rest != place and "." not in rest]
+    beside = [name for name, rest in missed if rest != path and "." not in rest]
     return tuple((giving or beside)[:1] or dict.fromkeys(name for name, _ in reversed(missed)))
 
 
-def _missed(values: Mapping[str, Any], place: str) -> str:
-    """The last keys of a place like `davchev.depths.12` that a layer does not give; what is no mapping gives all below
+def _missed(values: Mapping[str, Any], path: str) -> str:
+    """The last keys of a path like `davchev.depths.12` that a layer does not give; what is no mapping gives all below
     it.
     """
     for key, value in values.items():
-        if place == key:
+        if path == key:
             return ""
-        if place.startswith((f"{key}.", f"{key}[")):
-            return _missed(value, place.removeprefix(key).removeprefix(".")) if is_mapping(value) else ""
-    return place
+        if path.startswith((f"{key}.", f"{key}[")):
+            return _missed(value, path.removeprefix(key).removeprefix(".")) if is_mapping(value) else ""
+    return path
 
 
 def look_up(name: str, known: Mapping[str, Known], what: str, path: str, mistakes: list[str]) -> Known | None:
     """known[name], or a mistake that lists what there is."""
     if not isinstance(name, str) or name not in known:
-        if all(place_of(line) != path for line in mistakes):
+        if all(path_of(line) != path for line in mistakes):
             one_of = f"write one of {', '.join(known)}{did_you_mean(name, known)}"
             mistakes.append(f"{path}: unknown {what} {name!r}; {one_of}")
         return None
@@ -171,6 +171,6 @@ def check_depth(trainable: Trainable, network: Network | None, path: str, mistak
     """A depth must lie within the network."""
     if network is None or isinstance(trainable, str):
         return
-    there = getattr(network, trainable.of)
-    if trainable.last > there:
-        mistakes.append(f"{path}: the last {trainable.last} {trainable.of} are wanted, but the network has {there}")
+    available = getattr(network, trainable.of)
+    if trainable.last > available:
+        mistakes.append(f"{path}: the last {trainable.last} {trainable.of} are wanted, but the network has {available}")

@@ -54,33 +54,33 @@ class Model(NamedTuple):
 
 def misfits(plan: Plan, data_root: Path) -> Iterator[Misfit]:
     """All that is certain not to work in a plan. data_root: where its data sets lie, as far as they do."""
-    facts: dict[str, Facts] = {}
+    facts_of: dict[str, Facts] = {}
     models: dict[str, Model] = {}
     for node in plan.nodes.values():  # parents come before their children
         spec = spec_of(node) if node.kind in LOOKED_AT else None
         if isinstance(spec, Dataset):
-            facts[node.id] = _facts(spec, data_root)
+            facts_of[node.id] = _facts(spec, data_root)
             continue
         data = plan.nodes[node.parents["data"]] if "data" in node.parents else None
-        there = facts[data.id] if data else Facts()
-        met = {role: models[i] for role, i in node.parents.items() if i in models and role != "tuned"}
+        facts = facts_of[data.id] if data else Facts()
+        parents = {role: models[i] for role, i in node.parents.items() if i in models and role != "tuned"}
         if isinstance(spec, Recipe | Bring | Choose):
-            models[node.id] = _model(spec, met, data, there)
+            models[node.id] = _model(spec, parents, data, facts)
         if data is None:
             continue
         if isinstance(spec, Recipe):
-            yield from _of_training(node, spec, data, there)
-            yield from _of_help(node, spec, met, models[node.id], there)
+            yield from _of_training(node, spec, data, facts)
+            yield from _of_help(node, spec, parents, models[node.id], facts)
         if isinstance(spec, Craft):
-            yield from _of_attack(node, spec.attack, met["model"].network, there)
+            yield from _of_attack(node, spec.attack, parents["model"].network, facts)
         by_labels = isinstance(spec, Craft) and not isinstance(spec.attack, FeatureAttack)
-        for model in met.values():
-            yield from _of_form(node, model, data, there)
+        for model in parents.values():
+            yield from _of_form(node, model, data, facts)
             if node.kind in OF_CLASSES or by_labels:
-                yield from _of_classes(node, model, data, there)
-        if isinstance(spec, Recipe | Bring) and "start" not in met:
+                yield from _of_classes(node, model, data, facts)
+        if isinstance(spec, Recipe | Bring) and "start" not in parents:
             new = models[node.id]
-            yield from _of_form(node, new._replace(channels=new.network.channels), data, there)
+            yield from _of_form(node, new._replace(channels=new.network.channels), data, facts)
 
 
 def spec_of(node: Node) -> Any:
@@ -100,71 +100,71 @@ def _facts(dataset: Dataset, data_root: Path) -> Facts:
         return Facts()
 
 
-def _model(spec: Recipe | Bring | Choose, met: dict[str, Model], data: Node | None, there: Facts) -> Model:
+def _model(spec: Recipe | Bring | Choose, parents: dict[str, Model], data: Node | None, facts: Facts) -> Model:
     """What comes out of a node that makes a model."""
     if isinstance(spec, Choose):
-        return met["candidate0"]
+        return parents["candidate0"]
     if isinstance(spec, Bring):
-        return Model(spec.network, there.channels or spec.network.channels, there.classes, data)
-    start = met.get("start")
+        return Model(spec.network, facts.channels or spec.network.channels, facts.classes, data)
+    start = parents.get("start")
     if start is None:
         assert spec.network, "a random start has a network"
-        return Model(spec.network, there.channels, there.classes, data)
+        return Model(spec.network, facts.channels, facts.classes, data)
     network = start.network.with_(normalise=spec.normalise) if spec.normalise else start.network
-    return start._replace(network=network, classes=there.classes)
+    return start._replace(network=network, classes=facts.classes)
 
 
-def _of_form(node: Node, model: Model, data: Node, there: Facts) -> Iterator[Misfit]:
+def _of_form(node: Node, model: Model, data: Node, facts: Facts) -> Iterator[Misfit]:
     """A network that meets images of other channels, or too small ones."""
     network, channels = model.network, model.channels
-    if channels and there.channels and channels != there.channels:
+    if channels and facts.channels and channels != facts.channels:
         grey = model.data if channels == 1 and model.data else data
-        other = f"a network trained on them meets {data.slug} with {there.channels}"
+        other = f"a network trained on them meets {data.slug} with {facts.channels}"
         if grey is data:
             other = f"{network.slug} takes {channels}"
-        words = f"the images have 1 channel, and {other}; write 3 (grey images are repeated as RGB)"
-        yield Misfit(node, spec_of(grey), "channels", words)
-    elif there.channels and network.channels in (None, there.channels) and isinstance(network.normalise, Normalise):
+        sentence = f"the images have 1 channel, and {other}; write 3 (grey images are repeated as RGB)"
+        yield Misfit(node, spec_of(grey), "channels", sentence)
+    elif facts.channels and network.channels in (None, facts.channels) and isinstance(network.normalise, Normalise):
         for name, value in (("mean", network.normalise.mean), ("std", network.normalise.std)):
-            if isinstance(value, list) and len(value) != there.channels:
-                has = f"{data.slug} has {there.channels} channel{'s' * (there.channels > 1)}"
-                words = f"{len(value)} numbers, but {has}; write one number"
-                yield Misfit(node, network, f"normalise.{name}", words)
-    if there.height and there.width and min(there.height, there.width) < network.smallest_side:
+            if isinstance(value, list) and len(value) != facts.channels:
+                has = f"{data.slug} has {facts.channels} channel{'s' * (facts.channels > 1)}"
+                sentence = f"{len(value)} numbers, but {has}; write one number"
+                yield Misfit(node, network, f"normalise.{name}", sentence)
+    if facts.height and facts.width and min(facts.height, facts.width) < network.smallest_side:
         needed = f"{network.smallest_side} x {network.smallest_side}"
-        words = (
-            f"images of {there.height} x {there.width} pixels are too small for {network.slug}, which needs {needed}"
+        sentence = (
+            f"images of {facts.height} x {facts.width} pixels are too small for {network.slug}, which needs {needed}"
         )
-        yield Misfit(node, spec_of(data), "", f"{words}; take larger ones, or another network")
+        yield Misfit(node, spec_of(data), "", f"{sentence}; take larger ones, or another network")
 
 
-def _of_classes(node: Node, model: Model, data: Node, there: Facts) -> Iterator[Misfit]:
-    if model.classes and there.classes and model.classes != there.classes:
-        words = f"the model tells {model.classes} classes apart, and {data.slug} has {there.classes}"
-        yield Misfit(node, None, "", f"{words}; name a model of the same classes")
+def _of_classes(node: Node, model: Model, data: Node, facts: Facts) -> Iterator[Misfit]:
+    if model.classes and facts.classes and model.classes != facts.classes:
+        sentence = f"the model tells {model.classes} classes apart, and {data.slug} has {facts.classes}"
+        yield Misfit(node, None, "", f"{sentence}; name a model of the same classes")
 
 
-def _of_training(node: Node, recipe: Recipe, data: Node, there: Facts) -> Iterator[Misfit]:
+def _of_training(node: Node, recipe: Recipe, data: Node, facts: Facts) -> Iterator[Misfit]:
     """Fewer images than a batch, and what is to come after the end."""
     schedule, averaging = recipe.schedule, recipe.averaging
-    if "train" not in there.images:
+    if "train" not in facts.images:
         return
-    count = sum(recipe.inputs.of_class(n) for n in there.images["train"].values())
+    count = sum(recipe.inputs.of_class(n) for n in facts.images["train"].values())
     per_epoch = count // schedule.batch_size
     if not per_epoch:
-        words = f"{count} training images of {data.slug} take part, fewer than one batch of {schedule.batch_size}"
-        yield Misfit(node, schedule, "batch_size", f"{words}; lower batch_size or keep more images")
+        sentence = f"{count} training images of {data.slug} take part, fewer than one batch of {schedule.batch_size}"
+        yield Misfit(node, schedule, "batch_size", f"{sentence}; lower batch_size or keep more images")
         return
     length = schedule.iterations or (schedule.epochs or 0) * per_epoch
     if schedule.head_first > length:
-        words = f"{schedule.head_first} is more than all {length} iterations; lower it or train longer"
-        yield Misfit(node, schedule, "head_first", words)
+        sentence = f"{schedule.head_first} is more than all {length} iterations; lower it or train longer"
+        yield Misfit(node, schedule, "head_first", sentence)
     if averaging and averaging.every > length:
-        words = f"the training ends after {length} iterations, before the first average; lower it or train longer"
-        yield Misfit(node, averaging, "every", words)
+        sentence = f"the training ends after {length} iterations, before the first average; lower it or train longer"
+        yield Misfit(node, averaging, "every", sentence)
 
 
-def _of_help(node: Node, recipe: Recipe, met: dict[str, Model], model: Model, there: Facts) -> Iterator[Misfit]:
+def _of_help(node: Node, recipe: Recipe, parents: dict[str, Model], model: Model, facts: Facts) -> Iterator[Misfit]:
     """Help that a run needs and has not, or that is of another form."""
     for name in {**recipe.terms.used, **dict.fromkeys(recipe.tuned)}:
         needs = recipe.terms.forms[name].needs if name in recipe.terms.forms else None
@@ -172,23 +172,23 @@ def _of_help(node: Node, recipe: Recipe, met: dict[str, Model], model: Model, th
             yield Misfit(node, recipe, f"terms.{name}", f"the run has no {needs}; give it some, or leave the term out")
     if recipe.tuned and "tuned" not in node.parents:
         yield Misfit(node, recipe, "tuned", "there is no choice to take values from; write the values")
-    teacher, start = met.get("teacher"), met.get("start")
+    teacher, start = parents.get("teacher"), parents.get("start")
     if teacher and math.isfinite(more := teacher.network.stages - model.network.stages) and more:
         counts = f"{teacher.network.slug} has {teacher.network.stages} and {model.network.slug} {model.network.stages}"
-        words = f"stages are compared with the teacher's one by one, and {counts}; use one network for both"
-        yield Misfit(node, recipe, "terms.feature_distillation", words)
-    if start and recipe.head == "keep" and start.classes and there.classes and start.classes != there.classes:
-        words = f"the start's head is for {start.classes} classes, and the data has {there.classes}; write new"
-        yield Misfit(node, recipe, "head", words)
+        sentence = f"stages are compared with the teacher's one by one, and {counts}; use one network for both"
+        yield Misfit(node, recipe, "terms.feature_distillation", sentence)
+    if start and recipe.head == "keep" and start.classes and facts.classes and start.classes != facts.classes:
+        sentence = f"the start's head is for {start.classes} classes, and the data has {facts.classes}; write new"
+        yield Misfit(node, recipe, "head", sentence)
 
 
-def _of_attack(node: Node, attack: Attack, network: Network, there: Facts) -> Iterator[Misfit]:
+def _of_attack(node: Node, attack: Attack, network: Network, facts: Facts) -> Iterator[Misfit]:
     """An attack on data or a network that it does not fit."""
-    if there.classes and there.classes < attack.fewest_classes:
-        words = f"{attack.slug} needs {attack.fewest_classes} classes, and there are {there.classes}; write pgd"
-        yield Misfit(node, attack, "", words)
-    if there.height and there.width and (sentence := attack.unfit_size(there.height, there.width)):
+    if facts.classes and facts.classes < attack.fewest_classes:
+        sentence = f"{attack.slug} needs {attack.fewest_classes} classes, and there are {facts.classes}; write pgd"
         yield Misfit(node, attack, "", sentence)
+    if facts.height and facts.width and (reason := attack.unfit_size(facts.height, facts.width)):
+        yield Misfit(node, attack, "", reason)
     width = network.feature_width
     if isinstance(attack, FeatureAttack) and width and attack.neuron >= width:
         yield Misfit(node, attack, "neuron", f"{network.slug} has the features 0 to {width - 1}; write one of them")

@@ -3,12 +3,12 @@
 workflow/recipes/STUDY.yaml (what the papers and their code prescribe), the scale (data sets, networks, schedules) with
 those that it extends, config.yaml, the files of --configfile in their order, --config.
 
-Mappings are laid key by key. A changed tag (an attack's `algorithm`, a data set's `source`, a network's `family`)
+Mappings are laid key by key. A changed tag (an attack's `algorithm`, a data set's `reader`, a network's `family`)
 replaces the whole mapping, and so does anything that is no mapping; `null` takes away what a layer below gives.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from robust_transfer.plan.protocol import is_switched
 from robust_transfer.plan.reading import read_assignments, read_yaml
 from robust_transfer.plan.shapes import Shape
 from robust_transfer.plan.specs import Schedule
+from robust_transfer.specs.datasets import with_reader
 
 SHIPPED_SCALES = ("cifar", "digits", "paper")
 
@@ -69,7 +70,14 @@ def stack(user: Sequence[Layer], workflow: Path) -> list[Layer]:
     """
     recipes = [read_layer(path, shipped=True) for path in sorted((workflow / "recipes").glob("*.yaml"))]
     naming = next((layer for layer in reversed(user) if "scale" in layer.values), user[0])
-    return [*recipes, *_scales(naming, workflow / "scales"), *user]
+    return [_with_readers(layer) for layer in (*recipes, *_scales(naming, workflow / "scales"), *user)]
+
+
+def _with_readers(layer: Layer) -> Layer:
+    datasets = layer.values.get("datasets")
+    if not isinstance(datasets, Mapping):
+        return layer
+    return replace(layer, values={**layer.values, "datasets": {n: with_reader(each) for n, each in datasets.items()}})
 
 
 def scale_name(scale: Any) -> Any:
@@ -77,43 +85,42 @@ def scale_name(scale: Any) -> Any:
     return Path(scale).stem if isinstance(scale, str) else scale
 
 
-def _scales(by: Layer, folder: Path) -> list[Layer]:
+def _scales(layer: Layer, folder: Path) -> list[Layer]:
     """The scale that a layer names, under it the one that it extends, and so on."""
     chain: list[tuple[Path, Layer]] = []
     key = "scale"
-    while key == "scale" or by.values.get(key) is not None:
-        path = _scale_file(by, key, folder)
+    while key == "scale" or layer.values.get(key) is not None:
+        path = _scale_file(layer, key, folder)
         if path.resolve() in (seen.resolve() for seen, _ in chain):
-            names = " -> ".join(seen.stem for seen, _ in [*chain, (path, by)])
+            names = " -> ".join(seen.stem for seen, _ in [*chain, (path, layer)])
             raise UserError(
-                f"{heading([by.name])}\n  - extends: the scales extend each other in a circle, {names}; end it"
+                f"{heading([layer.name])}\n  - extends: the scales extend each other in a circle, {names}; end it"
             )
-        by = read_layer(path, shipped=path.parent == folder and path.stem in SHIPPED_SCALES)
-        chain.append((path, by))
+        layer = read_layer(path, shipped=path.parent == folder and path.stem in SHIPPED_SCALES)
+        chain.append((path, layer))
         key = "extends"
     return [_without_extends(layer) for _, layer in reversed(chain)]
 
 
-def _scale_file(by: Layer, key: str, folder: Path) -> Path:
+def _scale_file(layer: Layer, key: str, folder: Path) -> Path:
     """The file of a scale that a layer names or gives the path of."""
-    scale = by.values.get(key)
+    scale = layer.values.get(key)
     names = sorted(path.stem for path in folder.glob("*.yaml"))
     if isinstance(scale, str) and scale in names:
         return folder / f"{scale}.yaml"
     if isinstance(scale, str) and scale.endswith((".yaml", ".yml")):
-        path = by.folder / Path(scale).expanduser()
+        path = layer.folder / Path(scale).expanduser()
         if path.is_file():
             return path
-        raise UserError(f"{heading([by.name])}\n  - {key}: there is no file {path}; mend the path")
+        raise UserError(f"{heading([layer.name])}\n  - {key}: there is no file {path}; mend the path")
     raise UserError(
-        f"{heading([by.name])}\n  - {key}: {scale!r} is unknown; write one of {', '.join(names)}"
+        f"{heading([layer.name])}\n  - {key}: {scale!r} is unknown; write one of {', '.join(names)}"
         f"{did_you_mean(scale, names)}, or the path of a .yaml file"
     )
 
 
 def _without_extends(layer: Layer) -> Layer:
-    values = {key: value for key, value in layer.values.items() if key != "extends"}
-    return Layer(layer.name, values, layer.folder, layer.shipped)
+    return replace(layer, values={key: value for key, value in layer.values.items() if key != "extends"})
 
 
 def _shown(path: Path) -> str:
@@ -188,11 +195,11 @@ def without_nulls(values: Any, shape: Shape, is_given: Callable[[Keys], bool], p
         return values
     kept = {}
     for key, value in values.items():
-        place = (*path, key)
-        if value is None and shape.entries is not None and is_given(place):
+        below = (*path, key)
+        if value is None and shape.entries is not None and is_given(below):
             continue
         fields = shape.fields(values, key)
         if value is None and fields and not any(field.is_required() for field in fields):
             continue
-        kept[key] = without_nulls(value, shape.under(values, key), is_given, place)
+        kept[key] = without_nulls(value, shape.under(values, key), is_given, below)
     return kept

@@ -16,18 +16,18 @@ Model = TypeVar("Model", bound=BaseModel)
 def check(model: type[Model], values: Any, path: str, mistakes: list[str]) -> Model | None:
     """Validate values; on mistakes append a sentence for each and return None.
 
-    A place that has its sentence already (a broken switch, say) gets no second one.
+    A path that has its sentence already (a broken switch, say) gets no second one.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        said = {place_of(line) for line in mistakes}
+        paths = {path_of(line) for line in mistakes}
         sentences = (_sentence(item, model, values, path) for item in error.errors())
-        mistakes.extend(line for line in sentences if place_of(line) not in said)
+        mistakes.extend(line for line in sentences if path_of(line) not in paths)
         return None
 
 
-def place_of(sentence: str) -> str:
+def path_of(sentence: str) -> str:
     """The key that a mistake's sentence begins with."""
     return sentence.partition(": ")[0]
 
@@ -76,15 +76,15 @@ WANTED = {
 
 def _sentence(item: Mapping[str, Any], model: type[BaseModel], values: Any, prefix: str) -> str:
     """One pydantic error as a sentence: where, what was found, what is wanted."""
-    place, owners = _walk(item, model, values)
+    path, owners = _walk(item, model, values)
     fields = list(dict.fromkeys(field.alias or name for owner in owners for name, field in owner.model_fields.items()))
-    where = ".".join(filter(None, [prefix, *place])).replace(".[", "[") or "config"
+    where = ".".join(filter(None, [prefix, *path])).replace(".[", "[") or "config"
     meaning = _meaning(item["loc"], owners)
     kind, context, found = item["type"], item.get("ctx", {}), item["input"]
     tag_key = str(context.get("discriminator", "")).strip("'")
     choices = re.findall("'([^']*)'", context.get("expected") or context.get("expected_tags") or "")
     if kind == "extra_forbidden":
-        return f"{where}: unknown key{did_you_mean(place[-1], fields)}; the keys here are {', '.join(fields)}"
+        return f"{where}: unknown key{did_you_mean(path[-1], fields)}; the keys here are {', '.join(fields)}"
     if item["loc"][-1:] == ("[key]",) and choices:
         return f"{where}: unknown key; the keys here are {', '.join(choices)}"
     if kind == "missing":
@@ -99,13 +99,13 @@ def _sentence(item: Mapping[str, Any], model: type[BaseModel], values: Any, pref
         return f"{where}: {message}"
     if kind == "value_error":  # a rule of the whole section, whose text names the key
         return f"{where}.{message}"
-    wanted = WANTED.get(kind, message.removeprefix("Input should be ")).format_map(context)
-    return f"{where}: {_shown(found)} is not allowed; wanted: {wanted}{did_you_mean(found, choices)}{meaning}"
+    expected = WANTED.get(kind, message.removeprefix("Input should be ")).format_map(context)
+    return f"{where}: {_shown(found)} is not allowed; wanted: {expected}{did_you_mean(found, choices)}{meaning}"
 
 
-def _meaning(place: Sequence[Any], owners: Iterable[type[BaseModel]]) -> str:
+def _meaning(path: Sequence[Any], owners: Iterable[type[BaseModel]]) -> str:
     """` (eps: radius of the ball)`: what the last key means to the models that have it, if they all mean the same."""
-    key = place[-1] if place else None
+    key = path[-1] if path else None
     fields = [(model, name) for model in owners for name, field in model.model_fields.items() if _is(key, name, field)]
     meanings = {phrase(model, name) for model, name in fields}
     return f" ({key}: {meanings.pop()})" if len(meanings) == 1 and meanings != {""} else ""
@@ -122,9 +122,9 @@ def _shown(value: Any) -> str:
 def _walk(item: Mapping[str, Any], model: type[BaseModel], values: Any) -> tuple[list[str], list[type[BaseModel]]]:
     """The keys of an error's location as they stand in the file, and the models whose keys are allowed there.
 
-    pydantic puts the tag of a union, e.g. the data set's `source`, before the keys of what it chose.
+    pydantic puts the tag of a union, e.g. the data set's `reader`, before the keys of what it chose.
     """
-    place: list[str] = []
+    path: list[str] = []
     models = [model]
     chosen = False
     for depth, key in enumerate(item["loc"]):
@@ -133,11 +133,11 @@ def _walk(item: Mapping[str, Any], model: type[BaseModel], values: Any) -> tuple
         if of_tag:
             models, chosen = of_tag, True
         elif _has(values, key) or (last and item["type"] == "missing"):
-            place.append(f"[{key}]" if isinstance(values, list) else str(key))
+            path.append(f"[{key}]" if isinstance(values, list) else str(key))
             if not last:
                 models = [m for owner in models for m in _models(_field(owner, key))] or models
                 values, chosen = values[key], False
-    return place, models
+    return path, models
 
 
 def _has(values: Any, key: Any) -> bool:

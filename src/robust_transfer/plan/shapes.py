@@ -1,4 +1,4 @@
-"""What may stand at a place of the config, as the pydantic models say: what layers need to know of them."""
+"""What may stand at a path of the config, as the pydantic models say: what layers need to know of them."""
 
 from collections.abc import Iterable, Mapping
 from types import UnionType

@@ -25,7 +25,7 @@ from robust_transfer.models.families.torchvision import TorchvisionNet
 from robust_transfer.models.families.wide_resnet import WideResNet
 from robust_transfer.recipes import TUNABLE, Inputs, Recipe, Spectral
 from robust_transfer.specs.attacks import Attack
-from robust_transfer.specs.datasets import Dataset, Split
+from robust_transfer.specs.datasets import Dataset, SplitName
 from robust_transfer.specs.fields import (
     Count,
     Fraction,

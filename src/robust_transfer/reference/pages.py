@@ -52,9 +52,13 @@ def _keys(node: Json) -> Json:
     return _object(node)["properties"]
 
 
-def _has_all(keys: Json, of: Json) -> bool:
+def _has_all(keys: Json, others: Json) -> bool:
     """Whether a model has the keys of another, nearly all with the same meaning, and that is worth saying."""
-    return len(of) > 3 and of.keys() <= keys.keys() and sum(keys[key] != value for key, value in of.items()) <= 1
+    return (
+        len(others) > 3
+        and others.keys() <= keys.keys()
+        and sum(keys[key] != value for key, value in others.items()) <= 1
+    )
 
 
 def _anchor(title: str) -> str:
@@ -95,7 +99,7 @@ def _default(node: Json) -> str:
 def switches() -> str:
     """README's table of the switches."""
     rows = [
-        f"| {name} ({switch.study}): {switch.about} | {switch.paper} | {switch.code} | {switch.corrected} |"
+        f"| {name} ({switch.study}): {switch.topic} | {switch.paper} | {switch.code} | {switch.corrected} |"
         for name, switch in SWITCHES.items()
     ]
     return "\n".join(["| switch | `paper` | `code` | `corrected` |", "|---|---|---|---|", *rows])

@@ -194,7 +194,7 @@ def reference(name: str) -> Json:
 
 
 def _about(switch: str) -> str:
-    return f"{SWITCHES[switch].about} ({SWITCHES[switch].study})"
+    return f"{SWITCHES[switch].topic} ({SWITCHES[switch].study})"
 
 
 def _short(name: str) -> str:

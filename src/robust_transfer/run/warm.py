@@ -280,12 +280,12 @@ def preload() -> None:
     """Import what the nodes compute with: the libraries, and all that this package's stages and their forms import."""
     from robust_transfer import provenance
     from robust_transfer.attacks.algorithms import ALGORITHMS
-    from robust_transfer.data.readers import SOURCES
+    from robust_transfer.data.readers import READERS
     from robust_transfer.models.families import FAMILIES
     from robust_transfer.stages.node import KINDS
 
     stages = [f"robust_transfer.stages.{kind}" for kind in KINDS]
-    forms = [form.__module__ for form in (*ALGORITHMS, *SOURCES, *FAMILIES)]
+    forms = [form.__module__ for form in (*ALGORITHMS, *READERS, *FAMILIES)]
     own = provenance.imported_by("robust_transfer.run.nodes", "robust_transfer.run.products", *stages, *forms)
     for module in (*PRELOADED, *sorted(own)):
         import_module(module)

@@ -45,30 +45,30 @@ def certificate(top: int, count: int, smoothing: Smoothing) -> Certificate:
     return Certificate(top, smoothing.sigma * float(norm.ppf(low)), top, count)
 
 
-def certify(model: nn.Module, image: Tensor, smoothing: Smoothing, *, seed: int, place: int, batch: int) -> Certificate:
+def certify(model: nn.Module, image: Tensor, smoothing: Smoothing, *, seed: int, index: int, batch: int) -> Certificate:
     """The certificate of one image, C x H x W float32 pixels in [0, 1] on the model's device.
 
-    model: pixels -> logits, in evaluation mode; noisy pixels leave [0, 1] and are not cut. seed, place: of the noise,
+    model: pixels -> logits, in evaluation mode; noisy pixels leave [0, 1] and are not cut. seed, index: of the noise,
     see noise.py. batch: samples in a forward pass; a multiple of CHUNK draws no noise twice.
 
     Raises:
         FloatingPointError: where a logit is not finite.
     """
-    said = noisy_predictions(
-        model, image, smoothing.n0 + smoothing.n, smoothing.sigma, seed=seed, place=place, batch=batch
+    predictions = noisy_predictions(
+        model, image, smoothing.n0 + smoothing.n, smoothing.sigma, seed=seed, index=index, batch=batch
     )
-    top = int(said[: smoothing.n0].bincount().argmax())
-    return certificate(top, int((said[smoothing.n0 :] == top).sum()), smoothing)
+    top = int(predictions[: smoothing.n0].bincount().argmax())
+    return certificate(top, int((predictions[smoothing.n0 :] == top).sum()), smoothing)
 
 
 def predict_smoothed(
-    model: nn.Module, image: Tensor, n: int, alpha: float, sigma: float, *, seed: int, place: int, batch: int
+    model: nn.Module, image: Tensor, n: int, alpha: float, sigma: float, *, seed: int, index: int, batch: int
 ) -> int:
     """The smoothed classifier's class without a radius, or ABSTAINED (Cohen et al. 2019, PREDICT in section 3.2.1).
 
     The commonest of n samples' classes, where it beats the second at level alpha; the rest as in certify.
     """
-    counts = noisy_predictions(model, image, n, sigma, seed=seed, place=place, batch=batch).bincount(minlength=2)
+    counts = noisy_predictions(model, image, n, sigma, seed=seed, index=index, batch=batch).bincount(minlength=2)
     (first, second), (top, _) = (values.tolist() for values in counts.topk(2))
     return top if binomtest(first, first + second, 0.5).pvalue <= alpha else ABSTAINED
 
@@ -76,7 +76,7 @@ def predict_smoothed(
 def certify_set(
     model: nn.Module,
     images: Tensor,
-    places: Sequence[int],
+    indices: Sequence[int],
     smoothing: Smoothing,
     *,
     seed: int,
@@ -85,7 +85,7 @@ def certify_set(
     progress: Callable[[list[Certificate]], None] | None = None,
     done: Sequence[Certificate] = (),
 ) -> list[Certificate]:
-    """The certificates of the images at some places of a set, in their order.
+    """The certificates of the images at some indices of a set, in their order.
 
     images: the whole set, N x C x H x W uint8. The model, on `device`, is used in evaluation mode; the rest as in
     certify.
@@ -94,20 +94,20 @@ def certify_set(
 
     Raises:
         FloatingPointError: where a logit is not finite, naming the image.
-        ValueError: where more is done than there are places.
+        ValueError: where more is done than there are indices.
     """
-    if len(done) > len(places):
-        raise ValueError(f"{len(done)} certificates were made before, but only {len(places)} images are wanted")
+    if len(done) > len(indices):
+        raise ValueError(f"{len(done)} certificates were made before, but only {len(indices)} images are wanted")
     made = [Certificate(*each) for each in done]
-    if len(made) == len(places):
+    if len(made) == len(indices):
         return made
-    ready = attack_ready(model, sample=to_pixels(images[list(places[:2])].to(device)))
-    for place in places[len(made) :]:
-        image = to_pixels(images[place].to(device))
+    ready = attack_ready(model, sample=to_pixels(images[list(indices[:2])].to(device)))
+    for index in indices[len(made) :]:
+        image = to_pixels(images[index].to(device))
         try:
-            made.append(certify(ready, image, smoothing, seed=seed, place=place, batch=batch))
+            made.append(certify(ready, image, smoothing, seed=seed, index=index, batch=batch))
         except FloatingPointError as error:
-            raise FloatingPointError(f"image {place}: {error}") from None
+            raise FloatingPointError(f"image {index}: {error}") from None
         if progress:
             progress(made)
     return made

@@ -10,18 +10,18 @@ import pandas as pd
 from robust_transfer.estimates import Estimate, Z, exactly, proportion
 
 
-def evenly_spaced(count: int, wanted: int, whole_steps: bool = False) -> list[int]:
-    """Places of `wanted` evenly spaced images among `count`, from the first on; all where there are no more than that.
+def evenly_spaced(count: int, images: int, whole_steps: bool = False) -> list[int]:
+    """Indices of `images` evenly spaced images among `count`, from the first on; all where there are no more than that.
 
-    whole_steps: one image every count // wanted, and so up to twice as many images, as Cohen et al. 2019 and
+    whole_steps: one image every count // images, and so up to twice as many images, as Cohen et al. 2019 and
         Vaishnavi et al. do (their code leaves out one more at the end where the step doesn't divide count).
     """
-    if count <= wanted:
+    if count <= images:
         return list(range(count))
     if whole_steps:
-        step = count // wanted
+        step = count // images
         return list(range(0, count // step * step, step))
-    return [i * count // wanted for i in range(wanted)]
+    return [i * count // images for i in range(images)]
 
 
 def certified_accuracy(table: pd.DataFrame, radius: float = 0.0) -> Estimate:

@@ -10,9 +10,9 @@ from pydantic import Field, model_validator
 from robust_transfer.specs.fields import Count, Fraction, Spec, WholeNumber
 
 if TYPE_CHECKING:
-    from robust_transfer.data.source import Arrays, Files
+    from robust_transfer.data.raw import Arrays, Files
 
-Split = Literal["train", "validation", "test"]
+SplitName = Literal["train", "validation", "test"]
 Seed = Annotated[WholeNumber, Field(lt=2**32)]
 
 
@@ -37,6 +37,9 @@ class Facts:
 
 class Dataset(Spec):
     """What every data set has. Splits are train, validation (held out of the training part) and test."""
+
+    if TYPE_CHECKING:
+        reader: str  # the tag that tells the forms apart, a literal in each
 
     label: str = Field("", exclude=True)
     """A name for readers of the config; it enters no id."""
@@ -66,6 +69,11 @@ class Dataset(Spec):
         if self.halves_seed and not self.half:
             raise ValueError("halves_seed: nothing is halved; give half: first or second, or leave it out")
         return self
+
+    def canonical(self) -> dict[str, Any]:
+        """As of every spec, but with `reader` under the name that it had when ids were first made of it."""
+        content = super().canonical()
+        return {"source": content.pop("reader"), **content}
 
     @property
     def base(self) -> str:
@@ -130,14 +138,21 @@ class Dataset(Spec):
         return _PEEKED[key]
 
 
+def with_reader(values: Any) -> Any:
+    """A data set's values with the key `reader`, which may go by its earlier name `source`, as in Dataset.canonical."""
+    if not isinstance(values, Mapping) or "reader" in values:
+        return values
+    return {"reader" if key == "source" else key: value for key, value in values.items()}
+
+
 _PEEKED: dict[Any, Facts] = {}
 
 
 def _stamp(path: Path) -> Any:
     """What changes when a file does, or a folder, or one in it."""
     try:
-        about = path.stat()
+        status = path.stat()
         inner = sorted(each.stat().st_mtime_ns for each in path.iterdir() if each.is_dir()) if path.is_dir() else []
-        return about.st_mtime_ns, about.st_size, *inner
+        return status.st_mtime_ns, status.st_size, *inner
     except OSError:
         return None

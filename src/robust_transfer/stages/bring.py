@@ -60,14 +60,14 @@ def run(job: Job) -> dict[str, Any]:
     from robust_transfer.data import tensors
     from robust_transfer.models import files
 
-    network, folder, about = job.spec.network, job.data_root / "weights", {}
+    network, folder, metadata = job.spec.network, job.data_root / "weights", {}
     if job.spec.file:
         state, origin = weights_in(folder / job.spec.file, job.spec.sha256), job.spec.file
-        about = files.description(folder / job.spec.file)
+        metadata = files.metadata(folder / job.spec.file)
     else:
         state, origin = network.published(job.spec.weights, folder)
     try:
-        model, channels, classes = _fitted(network, state, about)
+        model, channels, classes = _fitted(network, state, metadata)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{origin} does not hold the weights of {network.slug}: {error}") from None
     if not all(tensor.isfinite().all() for tensor in model.state_dict().values() if torch.is_floating_point(tensor)):
@@ -86,11 +86,11 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def _fitted(
-    network: AnyNetwork, state: Mapping[str, "Tensor"], about: Mapping[str, Any]
+    network: AnyNetwork, state: Mapping[str, "Tensor"], metadata: Mapping[str, Any]
 ) -> tuple["Classifier", int, int]:
     """The network with the weights of a state dict; and its channels and classes, as the tensors' shapes say.
 
-    about: what the file says of the network, where this project wrote it.
+    metadata: what the file says of the network, where this project wrote it.
 
     Raises:
         ValueError, RuntimeError: where they are the weights of another network.
@@ -99,20 +99,20 @@ def _fitted(
 
     from robust_transfer.models import files
 
-    if about:
-        averaged = {"averaged_units": about["network"].pop("averaged_units", 0)}
-        if about["network"] != network.canonical():
-            raise ValueError(f"they are those of {about['network']}; describe the network like that in the config")
+    if metadata:
+        averaged = {"averaged_units": metadata["network"].pop("averaged_units", 0)}
+        if metadata["network"] != network.canonical():
+            raise ValueError(f"they are those of {metadata['network']}; describe the network like that in the config")
         network = network.with_(**{name: count for name, count in averaged.items() if count})
-    ours = network.renamed(state)
-    channels = next((t.shape[1] for name, t in ours.items() if name.startswith("stem.") and t.ndim == 4), 3)
-    classes = about.get("classes") or (len(ours["head.bias"]) if "head.bias" in ours else HEADLESS)
+    renamed = network.renamed(state)
+    channels = next((t.shape[1] for name, t in renamed.items() if name.startswith("stem.") and t.ndim == 4), 3)
+    classes = metadata.get("classes") or (len(renamed["head.bias"]) if "head.bias" in renamed else HEADLESS)
     model = files.build(network, channels, classes)
-    if "head" in about:
-        model.renew_head(classes, **about["head"])
-    if not any(name.startswith("head.") for name in ours):
-        ours |= {f"head.{name}": torch.zeros_like(p) for name, p in model.head.named_parameters()}
-    model.load_state_dict(ours)
+    if "head" in metadata:
+        model.renew_head(classes, **metadata["head"])
+    if not any(name.startswith("head.") for name in renamed):
+        renamed |= {f"head.{name}": torch.zeros_like(p) for name, p in model.head.named_parameters()}
+    model.load_state_dict(renamed)
     return model, channels, classes
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robust_transfer.errors import UserError
-from robust_transfer.specs.datasets import Split
+from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec, WholeNumber
 from robust_transfer.specs.smoothing import Smoothing
 from robust_transfer.stages.job import Job
@@ -26,7 +26,7 @@ class Certify(Spec):
     """How the classifier is smoothed and certified, on images of a split. seed: of the noise."""
 
     smoothing: Smoothing
-    split: Split
+    split: SplitName
     seed: WholeNumber
 
 
@@ -47,13 +47,15 @@ def run(job: Job) -> dict[str, Any]:
     smoothing = job.spec.smoothing
     part = tensors.load(job.parent("data")).in_memory(job.spec.split)
     network, *_ = files.load(job.parent("model"))
-    places = evenly_spaced(len(part), smoothing.images, smoothing.whole_steps)
+    indices = evenly_spaced(len(part), smoothing.images, smoothing.whole_steps)
     state = job.checkpoint.with_suffix(".json")
     saved_at = time.monotonic()
 
     def save(made: list[Certificate]) -> None:
         nonlocal saved_at
-        log.info("%d of %d images: class %d, radius %.4f", len(made), len(places), made[-1].prediction, made[-1].radius)
+        log.info(
+            "%d of %d images: class %d, radius %.4f", len(made), len(indices), made[-1].prediction, made[-1].radius
+        )
         if stop or time.monotonic() - saved_at > job.machine["checkpoint_seconds"]:
             write_json(state, {"run": job.node.id, "certificates": made})
             saved_at = time.monotonic()
@@ -65,7 +67,7 @@ def run(job: Job) -> dict[str, Any]:
             made = certify_set(
                 network.to(job.device),
                 part.images,
-                places,
+                indices,
                 smoothing,
                 seed=job.spec.seed,
                 batch=BATCH,
@@ -76,8 +78,8 @@ def run(job: Job) -> dict[str, Any]:
         except FloatingPointError as error:
             raise UserError(f"{error}; {job.node.parents['model']} has diverged: look at its log") from None
     table = pd.DataFrame(made, columns=Certificate._fields)
-    table.insert(0, "index", places)
-    table.insert(1, "label", part.labels[places].tolist())
+    table.insert(0, "index", indices)
+    table.insert(1, "label", part.labels[indices].tolist())
     table.to_parquet(job.output, index=False)
     state.unlink(missing_ok=True)
     return {

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from robust_transfer.specs.datasets import Split
+from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
@@ -16,7 +16,7 @@ class Choose(Spec):
     parents candidate0, candidate1, ...
     """
 
-    split: Split
+    split: SplitName
     candidates: Annotated[list[dict[str, float]], Field(min_length=1)]
 
 
@@ -32,14 +32,14 @@ def run(job: Job) -> dict[str, Any]:
     part = tensors.load(job.parent("data")).in_memory(job.spec.split)
     images, labels = part.images.to(job.device), part.labels.to(job.device)
     found: list[int] = []
-    for place, values in enumerate(job.spec.candidates):
-        network, spec, channels, classes = files.load(job.parent(f"candidate{place}"))
-        with job.blaming(f"candidate{place}"):
+    for i, values in enumerate(job.spec.candidates):
+        network, spec, channels, classes = files.load(job.parent(f"candidate{i}"))
+        with job.blaming(f"candidate{i}"):
             logits = predict(network.to(job.device), images)
         right = int((logits.argmax(1) == labels).sum())
         if not found or right > max(found):
             # With what the candidate itself took from an earlier choice, so that one choice says all.
-            chosen = files.about(job.parent(f"candidate{place}")).get("tuned", {}) | values
+            chosen = files.metadata(job.parent(f"candidate{i}")).get("tuned", {}) | values
             files.save(job.output, network.cpu(), spec, channels, classes, chosen=chosen)
         found.append(right)
     return {"chosen": chosen, "accuracies": [100 * right / len(part) for right in found], "n": len(part)}

@@ -6,7 +6,7 @@ from typing import Any
 
 from robust_transfer.attacks.algorithms import AnyAttack
 from robust_transfer.errors import UserError
-from robust_transfer.specs.datasets import Split
+from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec, WholeNumber
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
@@ -20,7 +20,7 @@ class Craft(Spec):
     """An attack on the images of a split. seed: of what it draws at random."""
 
     attack: AnyAttack
-    split: Split
+    split: SplitName
     seed: WholeNumber
 
 

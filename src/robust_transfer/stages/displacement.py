@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from robust_transfer.specs.datasets import Split
+from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec, WholeNumber
 from robust_transfer.specs.schedules import Augmentation, Schedule
 from robust_transfer.stages.job import Job
@@ -16,7 +16,7 @@ class Displacement(Spec):
     """An augmentation of the images of a split. seed: of its draws."""
 
     augmentation: Augmentation
-    split: Split
+    split: SplitName
     seed: WholeNumber
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from robust_transfer.specs.datasets import Split
+from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
@@ -14,7 +14,7 @@ BATCH = 512
 class Evaluate(Spec):
     """split: of the clean images; none where adversarial examples (the parent `examples`) are shown."""
 
-    split: Split | None = None
+    split: SplitName | None = None
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -25,13 +25,13 @@ def run(job: Job) -> dict[str, Any]:
 
     from robust_transfer.attacks.budget import check_budget, to_float
     from robust_transfer.data import tensors
-    from robust_transfer.data.encoded import EncodedPart
+    from robust_transfer.data.encoded import EncodedSplit
     from robust_transfer.models import files
     from robust_transfer.models.classifier import predict
 
     crafted = job.spec_of("examples") if job.has("examples") else None
     data = tensors.load(job.parent("data"), data_root=job.data_root)
-    part: tensors.Part | EncodedPart
+    part: tensors.TensorSplit | EncodedSplit
     network, *_ = files.load(job.parent("model"))
     network.to(job.device)
     if crafted:

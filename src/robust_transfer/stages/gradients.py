@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from robust_transfer.specs.datasets import Split
+from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Count, Spec
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
@@ -12,7 +12,7 @@ from robust_transfer.stages.node import Kind, Node
 class Gradients(Spec):
     """Gradients of the loss with respect to `count` images, evenly spaced over a split."""
 
-    split: Split
+    split: SplitName
     count: Count
 
 

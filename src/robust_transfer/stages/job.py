@@ -47,8 +47,8 @@ class Job:
         """The torch device to compute on."""
         import torch
 
-        wanted = self.machine["device"]
-        return torch.device("cuda" if wanted == "auto" and torch.cuda.is_available() else wanted.replace("auto", "cpu"))
+        device = self.machine["device"]
+        return torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
 
     def has(self, role: str) -> bool:
         """Whether the node has such a parent."""

@@ -18,27 +18,27 @@ def run(job: Job) -> dict[str, Any]:
     """
     from robust_transfer.data import examine, splits, tensors
     from robust_transfer.data.pack import pack
-    from robust_transfer.data.source import Files
+    from robust_transfer.data.raw import Files
 
     spec = job.spec
     source = examine.examined(spec.read(job.data_root))
     parts = splits.split(spec, source.splits)
     names = [source.classes[n] for n in splits.chosen_classes(spec, list(source.classes))]
-    there = {name: labels.tolist() for name, (_, labels) in parts.items()}
-    notes = [*source.notes, *examine.covered(there, names, source.name)]
+    labels = {name: labels.tolist() for name, (_, labels) in parts.items()}
+    notes = [*source.notes, *examine.covered(labels, names, source.name)]
     if isinstance(source, Files):
         duplicates = pack(job.output, parts, names, source.size, source.resize, job.threads, source.below)
-        notes += examine.said_of_duplicates(duplicates, len(parts["test"][1]))
+        notes += examine.duplicate_notes(duplicates, len(parts["test"][1]))
     else:
         parts = {name: (examine.adapted(images, spec.channels), labels) for name, (images, labels) in parts.items()}
-        duplicates, said = examine.duplicates(parts)
-        notes += said
+        duplicates, duplicate_notes = examine.duplicates(parts)
+        notes += duplicate_notes
         tensors.save(job.output, parts, names, spec.shown_at)
     for note in notes:
         log.warning("%s: %s", source.name, note)
     counts = {name: len(labels) for name, (_, labels) in parts.items()} | {"classes": len(names)}
     unusual = {"left_out": source.left_out, "duplicates": duplicates, "notes": notes}
-    return counts | {what: found for what, found in unusual.items() if found}
+    return counts | {name: value for name, value in unusual.items() if value}
 
 
 def slug(spec: Dataset, parents: Mapping[str, Node]) -> str:

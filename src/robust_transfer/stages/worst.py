@@ -27,14 +27,14 @@ def run(job: Job) -> dict[str, Any]:
     names = [member.slug for member in job.spec.attack.members()]
     worst: pd.DataFrame | None = None
     after: dict[str, float] = {}
-    for place, name in enumerate(names):
-        found = pd.read_parquet(job.parent(f"member{place}")).assign(member=name)
+    for i, name in enumerate(names):
+        found = pd.read_parquet(job.parent(f"member{i}")).assign(member=name)
         right = found.prediction == found.label
         found.loc[right, "member"] = ""
         if worst is None:
             worst = found
         elif not (found["index"].equals(worst["index"]) and found.label.equals(worst.label)):
-            raise ValueError(f"{job.parents[f'member{place}'].id} is of other images than the members before")
+            raise ValueError(f"{job.parents[f'member{i}'].id} is of other images than the members before")
         else:
             still = worst.prediction == worst.label
             taken = still & (~right | (found.confidence < worst.confidence))

@@ -25,7 +25,7 @@ from robust_transfer.plan.specs import (
     Schedule,
     Smoothing,
     Spec,
-    Split,
+    SplitName,
 )
 from robust_transfer.studies import checks
 from robust_transfer.studies.protocols import Headline
@@ -235,7 +235,7 @@ class Study(Generic[S]):
         self._mistaken(f"{self.name}.{key}", checks.weights_of_others(network))
         return Model(build.bring(self.plan, network, weights), network)
 
-    def chosen(self, data: Data, candidates: list[tuple[dict[str, float], Model]], chosen_on: Split) -> Model:
+    def chosen(self, data: Data, candidates: list[tuple[dict[str, float], Model]], chosen_on: SplitName) -> Model:
         """The best of several models on the split that the section chooses on, each with the values it had."""
         if chosen_on == "validation":
             self._needs_validation(data, self.section, "chosen_on", "test")
@@ -265,7 +265,7 @@ class Study(Generic[S]):
 
     # ---- outcomes ----------------------------------------------------------------------------------------------------
 
-    def clean(self, model: Model, split: Split | None = None) -> Node:
+    def clean(self, model: Model, split: SplitName | None = None) -> Node:
         """Each image's outcome without an attack, by default of the split that is evaluated."""
         split = split or self._evaluated(model.data)
         return build.evaluate(self.plan, model.node, model.data.node, split=split)
@@ -313,7 +313,7 @@ class Study(Generic[S]):
 
     # ---- mistakes ----------------------------------------------------------------------------------------------------
 
-    def _evaluated(self, data: Data) -> Split:
+    def _evaluated(self, data: Data) -> SplitName:
         """The split that is evaluated."""
         if self.section.evaluated_on == "validation":
             self._needs_validation(data, self.section, "evaluated_on", "test")

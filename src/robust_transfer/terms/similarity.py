@@ -32,7 +32,7 @@ class Similarity(Term):
             raise UserError("terms.similarity: the run has no stored features; give it some, or leave the term out")
 
         def term(step: "Step") -> "Tensor":
-            target = stored[step.places.to(stored.device)]
+            target = stored[step.indices.to(stored.device)]
             return self.weight * mean_distance(step.clean.observed.features, target, self.norm)
 
         return term

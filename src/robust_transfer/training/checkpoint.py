@@ -56,14 +56,14 @@ def save(
         tensors |= {f"average/{name}": tensor for name, tensor in average.state().items()}
     if progress.losses:
         tensors["losses"] = torch.stack(progress.losses)
-    about: dict[str, Any] = {"iteration": progress.iteration, "best": progress.best, "history": progress.history}
-    about["plateau"] = asdict(progress.plateau)
+    counters: dict[str, Any] = {"iteration": progress.iteration, "best": progress.best, "history": progress.history}
+    counters["plateau"] = asdict(progress.plateau)
     with replacing(path) as temporary:
         # Tensors may share memory (kept weights right after a selection do not, but clones are cheap and always right).
         save_file(
             {k: v.detach().clone() for k, v in tensors.items()},
             temporary,
-            {"run": run, "about": json.dumps(about)},
+            {"run": run, "about": json.dumps(counters)},
         )
 
 
@@ -80,7 +80,7 @@ def restore(
         with safe_open(path, "pt") as file:
             if file.metadata()["run"] != run:
                 return None
-            about = json.loads(file.metadata()["about"])
+            counters = json.loads(file.metadata()["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
         return None
@@ -100,5 +100,10 @@ def restore(
             optimiser.state[parameter]["momentum_buffer"] = momentum[name]
     losses = list(tensors["losses"].to(device)) if "losses" in tensors else []
     return Progress(
-        about["iteration"], about["best"], part("kept/"), about["history"], losses, Plateau(**about["plateau"])
+        counters["iteration"],
+        counters["best"],
+        part("kept/"),
+        counters["history"],
+        losses,
+        Plateau(**counters["plateau"]),
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import attacking
 from robust_transfer.data import batches
-from robust_transfer.data.tensors import Data, Part
+from robust_transfer.data.tensors import PreparedData, TensorSplit
 from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import (
     Classifier,
@@ -39,7 +39,7 @@ LOOK_EVERY = 20
 
 def train(
     network: Classifier,
-    data: Data,
+    data: PreparedData,
     recipe: Recipe,
     run: str,
     state: Path,
@@ -64,11 +64,11 @@ def train(
         Interrupted: where a stop was requested; the state is saved then.
     """
     schedule = recipe.schedule
-    places = batches.taking_part(data.train.labels, recipe.inputs, schedule.seed)
-    per_epoch = len(places) // schedule.batch_size
+    indices = batches.taking_part(data.train.labels, recipe.inputs, schedule.seed)
+    per_epoch = len(indices) // schedule.batch_size
     if per_epoch == 0:
         raise UserError(
-            f"{len(places)} training images take part, fewer than one batch of {schedule.batch_size}; "
+            f"{len(indices)} training images take part, fewer than one batch of {schedule.batch_size}; "
             "lower batch_size or keep more images"
         )
     length = iterations_of(schedule, per_epoch)
@@ -89,7 +89,7 @@ def train(
     saved_at = time.monotonic()
     losses = progress.losses
     replay = objective.free.attack.replay if objective.free else 1
-    stream = batches.stream(data.train, places, schedule, progress.iteration // replay)
+    stream = batches.stream(data.train, indices, schedule, progress.iteration // replay)
     batch = None
     while progress.iteration < length and not progress.plateau.is_over(schedule):
         if batch is None or progress.iteration % replay == 0:
@@ -131,7 +131,7 @@ def train(
     if average and averaging:
         average.put(network)
         reseed(schedule.seed, "statistics")
-        average.renew_statistics(network, batches.one_pass(data.train, places, schedule), averaging.dropout)
+        average.renew_statistics(network, batches.one_pass(data.train, indices, schedule), averaging.dropout)
         if len(data.validation) and recipe.terms.has_accuracy:
             with _diverging(length - 1, per_epoch):
                 progress.history.append(progress.history[-1] | validate(network, data.validation, recipe))
@@ -185,7 +185,7 @@ def _diverged(what: str, iteration: int, per_epoch: int) -> UserError:
 
 
 def _end_epoch(
-    network: Classifier, data: Data, recipe: Recipe, progress: Progress, per_epoch: int, is_last: bool
+    network: Classifier, data: PreparedData, recipe: Recipe, progress: Progress, per_epoch: int, is_last: bool
 ) -> None:
     """Write the history; measure, where something depends on it; keep the weights if they are the best (later on a
     tie), and note whether the accuracy still grows.
@@ -209,7 +209,7 @@ def _end_epoch(
     log.info(" ".join(f"{key} {value:.4g}" for key, value in entry.items()))
 
 
-def validate(network: Classifier, part: Part, recipe: Recipe, adversarially: bool = False) -> dict[str, float]:
+def validate(network: Classifier, part: TensorSplit, recipe: Recipe, adversarially: bool = False) -> dict[str, float]:
     """Accuracy in per cent on a split: clean, under the training attack, and weighted as the loss is.
 
     The weighted mean selects the epoch; adversarial accuracy is measured only where it does, or if it is asked for.

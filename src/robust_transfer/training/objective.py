@@ -31,12 +31,12 @@ class Step:
     """One iteration, as terms see it. What it shows is made when it is first asked for.
 
     images: N x C x H x W float pixels of the training batch, augmented, without noise. labels: N int64.
-    places: N int64, of the images in the training split.
+    indices: N int64, of the images in the training split.
     """
 
-    def __init__(self, objective: "Objective", images: Tensor, labels: Tensor, places: Tensor):
+    def __init__(self, objective: "Objective", images: Tensor, labels: Tensor, indices: Tensor):
         self.objective = objective
-        self.images, self.labels, self.places = images, labels, places
+        self.images, self.labels, self.indices = images, labels, indices
 
     def noisy(self, images: Tensor) -> Tensor:
         """Images with the noise of the inputs, drawn on the CPU, so that a seed means the same on every device."""
@@ -87,7 +87,7 @@ class Objective:
 
     network: the one that trains. held: its modules whose batch norm statistics stay.
     teacher: whose stage outputs are distilled. source_features: N x width, of the training images as they are, by their
-    place in the split. ready: the network as the iteration finds it, in evaluation mode, for attacks; None without one.
+    index in the split. ready: the network as the iteration finds it, in evaluation mode, for attacks; None without one.
     """
 
     def __init__(
@@ -118,12 +118,12 @@ class Objective:
             elif term.replaces_cross_entropy:
                 self._first = value
 
-    def __call__(self, images: Tensor, labels: Tensor, places: Tensor) -> Tensor:
-        """The loss of N x C x H x W pixels, N labels and the images' N places in the training split."""
+    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+        """The loss of N x C x H x W pixels, N labels and the images' N indices in the training split."""
         if self.ready:
             self.ready.refresh(self.network)
         training_mode(self.network, self.held)
-        step = Step(self, images, labels, places)
+        step = Step(self, images, labels, indices)
         loss = self._first(step)
         for term in self._of_step:
             loss = loss + term(step)

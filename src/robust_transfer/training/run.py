@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file
 
 from robust_transfer.data import tensors
-from robust_transfer.data.tensors import Data
+from robust_transfer.data.tensors import PreparedData
 from robust_transfer.models import files
 from robust_transfer.models.classifier import Classifier, reset_last, reset_parameters
 from robust_transfer.models.normalise import normaliser
@@ -58,11 +58,11 @@ def run(job: "Job") -> dict[str, Any]:
 
 def _chosen(job: "Job") -> dict[str, float]:
     """The values that the recipe takes from a choice among other runs."""
-    wanted = job.spec.tuned
-    if not wanted:
+    tuned = job.spec.tuned
+    if not tuned:
         return {}
-    chosen = files.about(job.parent("tuned"))["chosen"]
-    return {name: chosen[name] for name in wanted}
+    chosen = files.metadata(job.parent("tuned"))["chosen"]
+    return {name: chosen[name] for name in tuned}
 
 
 def _inherited(job: "Job", recipe: Recipe) -> tuple[Classifier, Network, int]:
@@ -76,7 +76,7 @@ def _inherited(job: "Job", recipe: Recipe) -> tuple[Classifier, Network, int]:
     return network, spec, channels
 
 
-def _random(recipe: Recipe, data: Data) -> tuple[Classifier, Network, int]:
+def _random(recipe: Recipe, data: PreparedData) -> tuple[Classifier, Network, int]:
     """A newly initialised network, its spec and its images' channels."""
     spec, channels = recipe.network, data.channels
     assert spec, "a random start has no network to inherit"
@@ -86,7 +86,7 @@ def _random(recipe: Recipe, data: Data) -> tuple[Classifier, Network, int]:
     return network, spec, channels
 
 
-def _trained(job: "Job", network: Classifier, data: Data, recipe: Recipe) -> list[dict[str, float]]:
+def _trained(job: "Job", network: Classifier, data: PreparedData, recipe: Recipe) -> list[dict[str, float]]:
     """Train the network in place, with the teacher and the stored features that the node has; see train."""
     teacher = files.load(job.parent("teacher"))[0].to(job.device) if job.has("teacher") else None
     features = load_file(job.parent("features"))["features"].to(job.device) if job.has("features") else None

@@ -1,13 +1,15 @@
-"""Data readers: one file a source of images, with the spec and how it is read; see docs/data.md."""
+"""Data readers: one file a form of data, with the spec and how it is read; see docs/data.md."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BeforeValidator
 
 from robust_transfer.registry import members, one_of
-from robust_transfer.specs.datasets import Dataset
+from robust_transfer.specs.datasets import Dataset, with_reader
 
-SOURCES = members(__name__, __path__, Dataset)
+READERS = members(__name__, __path__, Dataset)
 
 if TYPE_CHECKING:
     AnyDataset = Dataset
 else:
-    AnyDataset = one_of(SOURCES, "source")
+    AnyDataset = Annotated[one_of(READERS, "reader"), BeforeValidator(with_reader)]

@@ -10,7 +10,7 @@ from robust_transfer.specs.datasets import Dataset, Facts
 from robust_transfer.specs.fields import Count, Fraction
 
 if TYPE_CHECKING:
-    from robust_transfer.data.source import Files
+    from robust_transfer.data.raw import Files
 
     Name = str
 else:
@@ -25,7 +25,7 @@ class Collection(Dataset):
     centre.
     """
 
-    source: Literal["collection"]
+    reader: Literal["collection"]
     name: Name
     """The set's name in the catalogue."""
     size: Count = 224
@@ -72,7 +72,7 @@ class Collection(Dataset):
             UserError: where the set is missing, partial or another one.
         """
         from robust_transfer.data import collections
-        from robust_transfer.data.source import Files
+        from robust_transfer.data.raw import Files
 
         manifest = collections.read(self, data_root)
         below = data_root if CATALOGUE[self.name].stays else None

@@ -11,7 +11,7 @@ from robust_transfer.specs.fields import Number
 if TYPE_CHECKING:
     import numpy as np
 
-    from robust_transfer.data.source import Arrays
+    from robust_transfer.data.raw import Arrays
 
 PER_CLASS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
 """Images of each digit."""
@@ -20,7 +20,7 @@ PER_CLASS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
 class Digits(Dataset):
     """scikit-learn's 1,797 handwritten digits, 8x8, 10 classes: real data that ships with a library."""
 
-    source: Literal["sklearn-digits"]
+    reader: Literal["sklearn-digits"]
     test: Annotated[Number, Field(gt=0, lt=1)] = 0.35
     """Share held out, class by class, for the test split (the set has none of its own)."""
     appearance: Literal["plain", "negative", "quarter-turn", "coarse"] = "plain"
@@ -55,7 +55,7 @@ class Digits(Dataset):
         import numpy as np
         from sklearn.datasets import load_digits
 
-        from robust_transfer.data.source import Arrays
+        from robust_transfer.data.raw import Arrays
 
         digits = load_digits()
         images = np.rint(digits.images * (255 / 16)).astype(np.uint8)

@@ -13,7 +13,7 @@ from robust_transfer.specs.datasets import Dataset, Facts
 from robust_transfer.specs.fields import Count
 
 if TYPE_CHECKING:
-    from robust_transfer.data.source import Arrays
+    from robust_transfer.data.raw import Arrays
 
 ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif"),
@@ -30,7 +30,7 @@ class Folder(Dataset):
     Other endings, deeper folders, and what is left out or refused are in docs/data.md.
     """
 
-    source: Literal["folder"]
+    reader: Literal["folder"]
     folder: str
     """The folder, below data_root."""
     size: Count
@@ -58,7 +58,7 @@ class Folder(Dataset):
             return Facts()
         listed, names = self._listed(data_root)
         numbers = {name: n for n, name in enumerate(names)}
-        images = {split: Counter(numbers[of] for of, _ in found.pictures) for split, found in listed.items()}
+        images = {split: Counter(numbers[label] for label, _ in found.pictures) for split, found in listed.items()}
         return Facts(3, self.size, self.size, len(names), images)
 
     def read(self, data_root: Path) -> "Arrays":
@@ -70,8 +70,8 @@ class Folder(Dataset):
         import numpy as np
 
         from robust_transfer.data.examine import printable, some
-        from robust_transfer.data.images import centre, content_of, told
-        from robust_transfer.data.source import Arrays
+        from robust_transfer.data.images import centre, content_of, decoded_or_refused
+        from robust_transfer.data.raw import Arrays
 
         listed, names = self._listed(data_root)
         numbers = {name: n for n, name in enumerate(names)}
@@ -79,11 +79,11 @@ class Folder(Dataset):
         done: Counter[str] = Counter()
         for split, found in listed.items():
             images = np.empty((len(found.pictures), self.size, self.size, 3), np.uint8)
-            for place, (_, file) in enumerate(found.pictures):
-                picture, changes = told(content_of(file, remedy), file, remedy)
-                images[place] = centre(picture, self.size, self.size)
+            for index, (_, file) in enumerate(found.pictures):
+                picture, changes = decoded_or_refused(content_of(file, remedy), file, remedy)
+                images[index] = centre(picture, self.size, self.size)
                 done.update(changes)
-            splits[split] = images, np.array([numbers[of] for of, _ in found.pictures], np.int64)
+            splits[split] = images, np.array([numbers[label] for label, _ in found.pictures], np.int64)
         notes = [f"{count} pictures {what}" for what, count in done.items()]
         classless = [file for found in listed.values() for file in found.classless]
         others = [file.name for found in listed.values() for file in found.others]
@@ -102,7 +102,7 @@ class Folder(Dataset):
             if not (data_root / name).is_dir():
                 raise UserError(f"{data_root / name} is missing; put one folder of images a class there")
         listed = {split: _found(data_root / self.folder / split) for split in ("train", "test")}
-        return listed, sorted({of for found in listed.values() for of, _ in found.pictures})
+        return listed, sorted({label for found in listed.values() for label, _ in found.pictures})
 
 
 @dataclass

@@ -17,7 +17,7 @@ from robust_transfer.specs.datasets import Dataset, Facts
 if TYPE_CHECKING:
     import numpy as np
 
-    from robust_transfer.data.source import Arrays
+    from robust_transfer.data.raw import Arrays
 
 
 class Npz(Dataset):
@@ -27,7 +27,7 @@ class Npz(Dataset):
     of images and labels are in docs/data.md.
     """
 
-    source: Literal["npz"]
+    reader: Literal["npz"]
     file: str
     """The file, below data_root."""
     train: str = "train"
@@ -77,7 +77,7 @@ class Npz(Dataset):
         Raises:
             UserError: where the file is missing, damaged, another than sha256 says, or lacks an array.
         """
-        from robust_transfer.data.source import Arrays
+        from robust_transfer.data.raw import Arrays
 
         path = data_root / self.file
         if not path.is_file():

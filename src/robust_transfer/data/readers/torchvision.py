@@ -13,7 +13,7 @@ from robust_transfer.specs.fields import Count
 
 if TYPE_CHECKING:
     from robust_transfer.data.collections.manifest import Listed
-    from robust_transfer.data.source import Arrays, Splits
+    from robust_transfer.data.raw import Arrays, Splits
 
     Name = str
 else:
@@ -23,7 +23,7 @@ else:
 class Torchvision(Dataset):
     """A data set of small images by its torchvision name, with its own test split; read from data_root."""
 
-    source: Literal["torchvision"]
+    reader: Literal["torchvision"]
     name: Name
     """The set's name in torchvision."""
     size: Count = 32
@@ -85,7 +85,7 @@ class Torchvision(Dataset):
         import numpy as np
         import torchvision
 
-        from robust_transfer.data.source import Arrays
+        from robust_transfer.data.raw import Arrays
 
         names = [str(n) for n in range(TORCHVISION[self.name].classes)]
         if self.name == "GTSRB":
@@ -124,7 +124,7 @@ def _signs(data_root: Path, size: int) -> "Splits":
     from PIL import Image
 
     from robust_transfer.data.collections.manifest import checked
-    from robust_transfer.data.images import content_of, whole
+    from robust_transfer.data.images import content_of, rgb_or_refused
 
     entry = TORCHVISION["GTSRB"]
     folder, remedy = data_root / entry.folder, entry.unpack.format(root=data_root)
@@ -134,10 +134,10 @@ def _signs(data_root: Path, size: int) -> "Splits":
     splits = {}
     for split, (files, labels) in manifest.splits().items():
         images = np.empty((len(files), size, size, 3), np.uint8)
-        for place, file in enumerate(files):
-            sign = whole(content_of(file, "unpack it again"), file, "unpack it again")
+        for index, file in enumerate(files):
+            sign = rgb_or_refused(content_of(file, "unpack it again"), file, "unpack it again")
             smaller = sign.resize((size, size), Image.Resampling.BILINEAR)  # PIL's shrinking is antialiased
-            images[place] = np.asarray(smaller)
+            images[index] = np.asarray(smaller)
         splits[split] = images, labels
     return splits
 

@@ -79,14 +79,14 @@ class TimmNet(Network):
         Raises:
             UserError: where timm is missing, or normalises these images in a way that the spec doesn't say.
         """
-        about = _timm().get_pretrained_cfg(self.name)
-        numbers = Normalise(mean=list(about.mean), std=list(about.std))
-        if self.normalise == Normalise() and (set(about.mean), set(about.std)) != ({0.5}, {0.5}):
+        pretrained = _timm().get_pretrained_cfg(self.name)
+        numbers = Normalise(mean=list(pretrained.mean), std=list(pretrained.std))
+        if self.normalise == Normalise() and (set(pretrained.mean), set(pretrained.std)) != ({0.5}, {0.5}):
             raise UserError(
                 f"the weights that timm has for {self.name} expect images normalised by {numbers.canonical()}: write "
                 "that as the network's normalise, or mean and std [0.5, 0.5, 0.5] if yours were trained so"
             )
-        head = f"{about.classifier}."
+        head = f"{pretrained.classifier}."
         return {
             f"head.{key.removeprefix(head)}" if key.startswith(head) else f"model.{key}": tensor
             for key, tensor in state.items()
@@ -139,7 +139,7 @@ def parts_of(model: Any) -> list[Part]:
     stage_of = {fine[name]: coarse[name] for name in reversed(fine)}
     for group in sorted(blocks.keys() - {0}):
         stages[stage_of[group]].append(Part(blocks[group], blocks[group][-1]))
-    return [Part(of, (outputs[stage] or [of[-1].output])[-1]) for stage, of in stages.items()]
+    return [Part(parts, (outputs[stage] or [parts[-1].output])[-1]) for stage, parts in stages.items()]
 
 
 def _groups(model: Any, coarse: bool) -> tuple[dict[str, int], int]:

@@ -135,12 +135,12 @@ class TorchvisionNet(Network):
             position, _, rest = rest.partition(".")
             if part == "classifier":
                 return {"1": "head."}[position] + rest
-            return {"features": self._place_of(int(position))}[part] + rest
+            return {"features": self._prefix_of(int(position))}[part] + rest
         except (KeyError, ValueError):
             raise ValueError(f"{key!r} is no key of torchvision's {self.name}") from None
 
-    def _place_of(self, feature: int) -> str:
-        """The place among our modules of one of the modules in MobileNetV2's `features`."""
+    def _prefix_of(self, feature: int) -> str:
+        """The prefix in our state dict of one of the modules in MobileNetV2's `features`."""
         if feature == 0:
             return "stem."
         block = feature - 1

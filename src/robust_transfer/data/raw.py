@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-Split = tuple[np.ndarray, np.ndarray]
+LabelledArrays = tuple[np.ndarray, np.ndarray]
 """Images, or the paths of image files, and their labels."""
-Splits = dict[str, Split]
+Splits = dict[str, LabelledArrays]
 """train, and test where the set has a test split of its own."""
 
 
 @dataclass(frozen=True)
-class Source:
+class RawSet:
     """A set as it was read.
 
     name: what messages call it. splits: labels may have any form that examine.py takes.
@@ -29,12 +29,12 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Arrays(Source):
+class Arrays(RawSet):
     """A set in memory; images may have any form that examine.py takes, which makes them uint8, N x H x W x C."""
 
 
 @dataclass(frozen=True)
-class Files(Source):
+class Files(RawSet):
     """A set of photographs too large for memory: `splits` has the paths of the image files (N objects of type Path).
 
     size, resize: in pixels, see Collection.
