@@ -1,5 +1,5 @@
 # robust-transfer: studies of adversarial robustness under transfer learning, from pretraining to the printed table.
-#   snakemake --cores all                              all tables and figures of the studies in config.yaml
+#   snakemake --cores all                              all tables, figures and verdicts of the studies in config.yaml
 #   snakemake --cores all results/tables/table1.csv    one table, here of `main_study`
 from snakemake.utils import min_version
 
@@ -20,6 +20,7 @@ wildcard_constraints:
     study=r"[a-z0-9_]+",
     name=r"[A-Za-z0-9_]+",
     kind="table|figure",
+    claims=r"claims(/[a-z0-9_]+)?",
     ending="csv|parquet|md|png|svg",
 
 

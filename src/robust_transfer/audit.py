@@ -21,11 +21,12 @@ from robust_transfer import provenance, store
 from robust_transfer.canonical import digest
 from robust_transfer.chain import Chain, copies
 from robust_transfer.errors import UserError
-from robust_transfer.plan import freeze
+from robust_transfer.plan import freeze, graph
 from robust_transfer.plan.graph import Plan
 from robust_transfer.stages.node import KINDS, Node
 
-ENDINGS = {"tables": ("csv", "parquet", "md"), "figures": ("png", "svg")}
+ENDINGS = {f"{kind}s": endings for kind, endings in graph.ENDINGS.items()}
+"""The files of each kind of product, by the folder that they lie in; those of the verdicts of all lie above theirs."""
 FEW = 3
 NODE = re.compile(r".+\.[0-9a-f]{12}")
 
@@ -60,15 +61,16 @@ class Audit:
 
     @cached_property
     def product_cards(self) -> list[Path]:
-        """The cards of all tables and figures of which anything is there."""
-        made = (
-            path
-            for kind, endings in ENDINGS.items()
-            for study in _listed(self.results / kind)
-            for path in _listed(study)
-            if path.suffix[1:] in (*endings, "json")
-        )
+        """The cards of all tables, figures and verdicts of which anything is there."""
+        studies = [study for kind in ("tables", "figures") for study in _listed(self.results / kind)]
+        there = [path for study in studies for path in _listed(study)] + _listed(self.results / "claims")
+        there += [path for path in _listed(self.results) if path.stem == "claims" and path.suffix]
+        made = (path for path in there if path.suffix[1:] in (*self._endings(path), "json"))
         return sorted({path.with_suffix(".json") for path in made})
+
+    def _endings(self, path: Path) -> tuple[str, ...]:
+        """Of the files of a product, by the path of one of them."""
+        return ENDINGS[path.relative_to(self.results).parts[0].partition(".")[0]]
 
     @cached_property
     def plans(self) -> dict[Path, Plan | str]:
@@ -111,8 +113,7 @@ class Audit:
             for path in (*self.folders, *self.product_cards)
         }
 
-    @staticmethod
-    def _card(path: Path, node: Path | None) -> dict[str, Any] | str:
+    def _card(self, path: Path, node: Path | None) -> dict[str, Any] | str:
         try:
             card = store.read_card(path)
         except UserError as error:
@@ -122,7 +123,7 @@ class Audit:
         if node:
             outputs = {KINDS[node.parent.name].artifact}
         else:
-            outputs = {path.with_suffix(f".{ending}").name for ending in ENDINGS[path.parts[-3]]}
+            outputs = {path.with_suffix(f".{ending}").name for ending in self._endings(path)}
         lacks = card["outputs"].keys() != outputs or _lacks(card, node is not None)
         return f"{path} is damaged: entries are missing" if lacks else card
 
@@ -169,7 +170,7 @@ class Audit:
             product = self.newest.products.get(stem) if self.newest else None
             why = self.chain.reason_of(product) if product else self.chain.reason_of_card(card, stem)
             wrong = [f"{path} is out of date: {why}"] if why else []
-        everything = (path, *(path.with_suffix(f".{ending}") for ending in ENDINGS[path.parts[-3]]))
+        everything = (path, *(path.with_suffix(f".{ending}") for ending in self._endings(path)))
         yield from (Finding(sentence, everything) for sentence in wrong)
 
     def _gone(self) -> Iterator[Finding]:
@@ -249,12 +250,15 @@ class Audit:
     def _is_own(self, path: Path, parts: tuple[str, ...]) -> bool:
         top, depth, is_dir = parts[0], len(parts), path.is_dir()
         if depth == 1:
-            return top == "README.md" or (is_dir and top in (*KINDS, *ENDINGS, *BESIDE))
+            files = "README.md", *(f"claims.{ending}" for ending in (*ENDINGS["claims"], "json"))
+            return top in files or (is_dir and top in (*KINDS, *ENDINGS, *BESIDE))
         if top in KINDS:
             return _is_node(path) if depth == 2 else path.name in (store.CARD, KINDS[top].artifact)
+        if top == "claims":
+            return depth == 2 and not is_dir and path.suffix[1:] in (*ENDINGS[top], "json")
         if top in ENDINGS and depth < 4:
             copy = depth == 2 and not is_dir and path.suffix[1:] in ENDINGS[top]
-            own = {self.results / top / card.parent.name for card in self.product_cards if card.parts[-3] == top}
+            own = {self.results / top / card.parent.name for card in self.product_cards if top in card.parts[-3:-2]}
             if depth == 2:
                 return (copy and any((study / path.name).exists() for study in own)) or path in own
             return not is_dir and path.suffix[1:] in (*ENDINGS[top], "json")

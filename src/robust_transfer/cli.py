@@ -14,7 +14,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="robust-transfer", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results (%(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("summary", help="what was made and where to look")
+    commands.add_parser("summary", help="what was made, where to look, and what it says of the papers' claims")
+    commands.add_parser("claims", help="what the results say of the papers' claims, study by study")
     audit = commands.add_parser("audit", help="check every result against its card")
     audit.add_argument("--repair", action="store_true", help="take damaged outputs away, so that they are made anew")
     config = commands.add_parser("config", help="every value of the config, and the layer that it came from")
@@ -32,6 +33,8 @@ def main() -> None:
             sys.exit(_config(options.path, options.configfile, options.config, options.json))
         if options.command == "schema":
             sys.exit(_schema(options.write))
+        if options.command == "claims":
+            sys.exit(_claims(options.results))
         sys.exit(_summary(options.results) if options.command == "summary" else _audit(options.results, options.repair))
     except UserError as error:
         sys.exit(str(error))
@@ -39,21 +42,32 @@ def main() -> None:
 
 def _summary(results: Path) -> int:
     from robust_transfer.plan import freeze
+    from robust_transfer.plan.graph import ENDINGS
 
     plan = freeze.thaw(freeze.newest(results))
     made = [product for product in plan.products.values() if (results / f"{product.stem}.json").exists()]
-    main = [p for p in made if p.kind == "table" and p.study == plan.origin["main_study"] and p.name[-1].isdigit()]
-    if main:
-        print((results / f"{main[-1].stem}.md").read_text(encoding="utf-8"))
     nodes = sum((results / node.card).exists() for node in plan.nodes.values())
-    print(f"{nodes} of {len(plan.nodes)} nodes and {len(made)} of {len(plan.products)} tables and figures are made:")
-    for (kind, study), group in groupby(made, lambda product: (product.kind, product.study)):
-        endings = "{csv,parquet,md}" if kind == "table" else "{png,svg}"
-        names = [product.name for product in group]
+    print(f"{nodes} of {len(plan.nodes)} nodes are made, and {len(made)} of {len(plan.products)} tables, figures and")
+    print("pages of verdicts:")
+    for (folder, kind), group in groupby(made, lambda product: (str(Path(product.stem).parent), product.kind)):
+        names = [Path(product.stem).name for product in group]
         chosen = names[0] if len(names) == 1 else "{" + ",".join(names) + "}"
-        print(f"  {results}/{kind}s/{study}/{chosen}.{endings}")
+        print(f"  {results / folder}/{chosen}.{{{','.join(ENDINGS[kind])}}}")
     print(f"Where each number came from: the nodes column of the .parquet, then {results}/<kind>/<node>/card.json;")
     print("`robust-transfer audit` checks all of it. What to run is said in config.yaml.")
+    return _claims(results) if (results / "claims.parquet").exists() else 0
+
+
+def _claims(results: Path) -> int:
+    import pandas as pd
+
+    from robust_transfer.claims.verdicts import screen
+
+    path = results / "claims.parquet"
+    if not path.exists():
+        raise UserError(f"{path} is not made yet; `snakemake --cores all {path.with_suffix('.csv')}` makes it")
+    print("\nWhat the papers claim, held against what was measured here:")
+    print("\n".join(screen(pd.read_parquet(path), str(results / "claims"))))
     return 0
 
 

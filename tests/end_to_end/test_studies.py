@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from robust_transfer.claims.verdicts import MEASURED
 from workspace import merged
 
 SMALL = {
@@ -72,6 +73,8 @@ def test_a_study_from_end_to_end(workspace, study):
             tidy = pd.read_parquet(stem.with_suffix(".parquet"))
             assert len(tidy) == len(product.spec["cells"])
             assert not tidy.nodes.eq("").all()
+        elif product.kind == "claim":
+            assert pd.read_parquet(stem.with_suffix(".parquet")).measured.isin(MEASURED).all()
         else:
             with Image.open(stem.with_suffix(".png")) as image:
                 assert min(image.size) > 100

@@ -15,14 +15,14 @@ import yaml
 from robust_transfer import store
 from workspace import Workspace, copy, merged, rules
 
-PRODUCTS = {"tabulate": 1, "draw": 4}
+PRODUCTS = {"tabulate": 1, "draw": 4, "judge": 2}
 KINDS = ("prepare", "pretrain", "transfer", "craft", "evaluate")
 
 
 def jobs_between(before, after):
     """The jobs that lead from one plan to another: new nodes, and products that show something else."""
     nodes = [f"{node.kind} {i}" for i, node in after.nodes.items() if i not in before.nodes]
-    verb = {"table": "tabulate", "figure": "draw"}
+    verb = {"table": "tabulate", "figure": "draw", "claim": "judge"}
     products = [
         f"{verb[product.kind]} {product.key}"
         for stem, product in after.products.items()
@@ -39,7 +39,7 @@ def contents(results):
     """Bytes of every artifact, table and figure, by path below results."""
     return {
         str(path.relative_to(results)): path.read_bytes()
-        for kind in (*KINDS, "tables", "figures")
+        for kind in (*KINDS, "tables", "figures", "claims")
         for path in sorted((results / kind).rglob("*"))
         if path.is_file() and path.suffix != ".json"
     }
@@ -49,7 +49,7 @@ def stamps(results):
     """When every artifact, card, table and figure was written."""
     return {
         str(path.relative_to(results)): path.stat().st_mtime_ns
-        for kind in (*KINDS, "tables", "figures")
+        for kind in (*KINDS, "tables", "figures", "claims")
         for path in sorted((results / kind).rglob("*"))
         if path.is_file()
     }

@@ -50,6 +50,8 @@ def test_the_papers_cells_stay_as_they_are_and_come_first(plans, study):
     assert shipped.nodes.keys() < more.nodes.keys()
     assert list(shipped.products) == list(more.products)
     for stem, product in more.products.items():
+        if product.kind == "claim":  # it has the cells of several tables
+            continue
         there = cells(shipped, stem)
         assert product.spec["cells"][: len(there)] == there, stem
         assert all(cell["ours"] is True for cell in product.spec["cells"][len(there) :])
@@ -76,6 +78,8 @@ def test_nothing_changes_without_extras(plans, study):
 @pytest.mark.parametrize("study", PAPERS)
 def test_captions_tell_what_is_not_the_papers(plans, study):
     for stem, product in plans[study][1].products.items():
+        if product.kind == "claim":
+            continue
         extra = own(plans[study][1], stem).values()
         if product.kind == "figure":
             assert ("* ours, not in the paper" in product.spec["measured"]) == bool(extra), stem

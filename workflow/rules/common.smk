@@ -8,6 +8,7 @@ sys.path.insert(0, str(SOURCE))
 from robust_transfer.errors import UserError
 from robust_transfer.canonical import canonical_json
 from robust_transfer.chain import out_of_date
+from robust_transfer.plan.graph import ENDINGS
 from robust_transfer.plan import (
     forcing,
     freeze,
@@ -67,14 +68,14 @@ def layers_of_the_user():
 
 
 def check_targets(words):
-    """Words of the command line that name a node, table or figure must be in the plan."""
+    """Words of the command line that name a node, table, figure or verdicts must be in the plan."""
     known = {f"results/{n.folder}" for n in PLAN.nodes.values()} | {
         f"results/{p.stem}" for p in PLAN.products.values()
     }
     for target in (word for word in words if word.startswith("results/")):
         parts = Path(target).parts
         node = len(parts) == 4 and parts[1] in KINDS
-        product = (
+        product = target.startswith("results/claims") or (
             parts[0] == "results"
             and len(parts) == 4
             and parts[1] in ("tables", "figures")
@@ -141,8 +142,12 @@ def parents_of(wildcards):
 
 
 def product_of(wildcards, kind):
-    """The table or figure a job makes."""
-    stem = f"{kind}s/{wildcards.study}/{wildcards.name}"
+    """The table, figure or verdicts that a job makes."""
+    stem = (
+        wildcards.claims
+        if kind == "claim"
+        else f"{kind}s/{wildcards.study}/{wildcards.name}"
+    )
     if stem not in PLAN.products:
         raise WorkflowError(
             f"results/{stem} is not in the plan, which has: {', '.join(PLAN.products)}"
@@ -158,18 +163,14 @@ def nodes_of(kind):
 
 
 def everything():
-    """All tables and figures of the plan, and all nodes behind them.
+    """All tables, figures and verdicts of the plan, and all nodes behind them.
 
     Snakemake does not miss an intermediate file that was deleted, unless it is asked for.
     """
-    endings = {
-        "table": ["csv", "parquet", "md", "json"],
-        "figure": ["png", "svg", "json"],
-    }
     products = [
         f"results/{p.stem}.{ending}"
         for p in PLAN.products.values()
-        for ending in endings[p.kind]
+        for ending in (*ENDINGS[p.kind], "json")
     ]
     nodes = PLAN.nodes.values()
     return products + cards_of(nodes) + [f"results/{node.artifact}" for node in nodes]

@@ -1,4 +1,4 @@
-# Tables and figures: plain names. Each card (.json) says all that it shows; one that shows something else is forced (see
+# Tables, figures and verdicts: plain names. Each card (.json) says all that it shows; one that shows something else is forced (see
 # force_what_is_out_of_date).
 
 
@@ -49,6 +49,34 @@ rule draw:
         "draw {wildcards.study}/{wildcards.name}"
     shell:
         'exec python -P "$ROBUST_TRANSFER_SOURCE/robust_transfer/run/__main__.py" draw {wildcards.study}/{wildcards.name} --log {log}'
+
+
+rule judge:
+    # results/claims.csv has the verdicts on the claims of all studies, results/claims/STUDY.csv those of one.
+    input:
+        ancient(nodes_of("claim")),
+    output:
+        csv="results/{claims}.csv",
+        parquet="results/{claims}.parquet",
+        md=report(
+            "results/{claims}.md",
+            category="claims",
+            labels={"claims": "{claims}"},
+        ),
+        card="results/{claims}.json",
+    params:
+        what=lambda wildcards: product_of(wildcards, "claim").key,
+    log:
+        "results/logs/{claims}.log",
+    conda:
+        "../../envs/environment.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "judge {params.what}"
+    shell:
+        'exec python -P "$ROBUST_TRANSFER_SOURCE/robust_transfer/run/__main__.py" judge {params.what} --log {log}'
 
 
 rule copy_of_main_study:

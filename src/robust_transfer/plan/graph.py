@@ -1,4 +1,4 @@
-"""The plan: nodes, and the tables and figures made from them."""
+"""The plan: nodes, and the tables, figures and verdicts on claims made from them."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -11,14 +11,23 @@ from robust_transfer.stages.node import KINDS, Node
 
 INHERITED = ("start", "model", "candidate0")
 """Roles of parents whose network a node's own is."""
-PRODUCTS: dict[str, int] = {"table": 2, "figure": 1}
+PRODUCTS: dict[str, int] = {"table": 2, "figure": 1, "claim": 1}
 """The version of each kind of product, raised when the same spec comes to show something else. Tables and figures have
 plain names; the version counts in the param that Snakemake compares."""
+
+ENDINGS: dict[str, tuple[str, ...]] = {
+    "table": ("csv", "parquet", "md"),
+    "figure": ("png", "svg"),
+    "claim": ("csv", "parquet", "md"),
+}
+"""The files of each kind of product, beside its card."""
 
 
 @dataclass(frozen=True)
 class Product:
-    """A table or figure: plain name, and in `spec` everything it shows and is made from.
+    """A table, a figure, or the verdicts on claims: plain name, and in `spec` everything it shows and is made from.
+
+    Verdicts are called by their study alone, and those on the claims of all studies by nothing.
 
     spec["cells"]: list of {row, column, metric, nodes: {role: id}, published, ours: True where the paper has no such}.
     spec["tensors"]: for figures of images, name -> {nodes: ids, ...}. The nodes of both are its inputs.
@@ -31,12 +40,12 @@ class Product:
 
     @property
     def key(self) -> str:
-        return f"{self.study}/{self.name}"
+        return "/".join(filter(None, (self.study, self.name))) or "all"
 
     @property
     def stem(self) -> str:
         """Its path below results/, without an ending."""
-        return f"{self.kind}s/{self.key}"
+        return "/".join(filter(None, (f"{self.kind}s", self.study, self.name)))
 
     @property
     def nodes(self) -> list[str]:
@@ -68,7 +77,7 @@ class Plan:
         return self.nodes.setdefault(node.id, node)
 
     def add_product(self, kind: str, study: str, name: str, spec: dict[str, Any]) -> Product:
-        """Add a table or figure."""
+        """Add a table, a figure or verdicts."""
         product = Product(kind, study, name, spec)
         self.products[product.stem] = product
         return product

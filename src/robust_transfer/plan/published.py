@@ -7,6 +7,13 @@ PRINTED = "published"
 """The metric of a cell that shows the printed number itself, and so has no nodes."""
 
 
+def published_tables(study: str) -> dict[str, dict[tuple[str, str], float]]:
+    """All tables of a study of which the paper's numbers are here, by name."""
+    folder = files("robust_transfer").joinpath("published", study)
+    names = sorted(file.name.removesuffix(".csv") for file in folder.iterdir()) if folder.is_dir() else []
+    return {name: published_table(study, name) for name in names}
+
+
 def published_table(study: str, table: str) -> dict[tuple[str, str], float]:
     """(row, column) -> the printed number, from published/STUDY/TABLE.csv."""
     text = files("robust_transfer").joinpath("published", study, f"{table}.csv").read_text(encoding="utf-8")

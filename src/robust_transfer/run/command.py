@@ -1,4 +1,4 @@
-"""The command that makes one node, table or figure, and how it ends.
+"""The command that makes one node, table or figure, or the verdicts on claims, and how it ends.
 
 It ends with 0, with 1 and one clear sentence, or with 128 + n where signal n asked it to stop and its state is saved.
 """
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 STOPPED = "stopped by SIGINT; the same command starts again"
-PRODUCTS = {"tabulate": "table", "draw": "figure"}
+PRODUCTS = {"tabulate": "table", "draw": "figure", "judge": "claim"}
 
 
 def arguments_of(words: list[str]) -> argparse.Namespace:
@@ -19,8 +19,9 @@ def arguments_of(words: list[str]) -> argparse.Namespace:
     )
     kinds = (path.stem for path in (Path(__file__).parents[1] / "stages").glob("[a-z]*.py"))  # importing them is slow
     stages = ["node", *PRODUCTS, *sorted({*kinds} - {"job", "node"})]
-    parser.add_argument("stage", choices=stages, help="the node's kind (or `node`, whatever it is), tabulate or draw")
-    parser.add_argument("what", help="a node's id, or for tabulate and draw STUDY/NAME")
+    stage = "the node's kind (or `node`, whatever it is), tabulate, draw or judge"
+    parser.add_argument("stage", choices=stages, help=stage)
+    parser.add_argument("what", help="a node's id; for tabulate and draw STUDY/NAME; for judge STUDY or all")
     parser.add_argument("--plan", type=Path, help="the frozen plan (default: the running Snakemake's, or the newest)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results (%(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: as the plan says)")
@@ -48,7 +49,8 @@ def make(options: argparse.Namespace) -> int:
         if options.stage in PRODUCTS:
             from robust_transfer.run import products
 
-            product = plan.products.get(f"{PRODUCTS[options.stage]}s/{options.what}")
+            named = {(product.kind, product.key): product for product in plan.products.values()}
+            product = named.get((PRODUCTS[options.stage], options.what))
             if product is None:
                 raise UserError(f"{options.what} is not in the plan {path}; it has {', '.join(plan.products)}")
             with locks.alone(options.results / "locks" / product.stem.replace("/", "-")):

@@ -1,4 +1,4 @@
-"""tabulate and draw: tables and figures from the outcomes that their cells name."""
+"""tabulate, draw and judge: tables, figures and verdicts on claims from the outcomes that their cells name."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -13,7 +13,7 @@ from robust_transfer.tables.tidy import tidy
 
 
 def make(product: Product, plan: Plan, plan_name: str, results: Path) -> None:
-    """Write a table (.csv, .parquet, .md) or a figure (.png, .svg), and its card (.json).
+    """Write a table (.csv, .parquet, .md), a figure (.png, .svg) or verdicts (as a table), and its card (.json).
 
     Raises:
         UserError: where what it shows is damaged, or was made from different bytes of the same thing.
@@ -25,9 +25,12 @@ def make(product: Product, plan: Plan, plan_name: str, results: Path) -> None:
         node = plan.nodes[node_id]
         return store.checked_artifact(results / node.folder, KINDS[node.kind].artifact)
 
-    frame = tidy(product.study, product.name, product.spec["cells"], artifact_of)
     stem = results / product.stem
-    writers = _table(frame, product.spec) if product.kind == "table" else _figure(frame, product.spec, artifact_of)
+    if product.kind == "claim":
+        writers = _verdicts(product.spec, artifact_of)
+    else:
+        frame = tidy(product.study, product.name, product.spec["cells"], artifact_of)
+        writers = _table(frame, product.spec) if product.kind == "table" else _figure(frame, product.spec, artifact_of)
     outputs = {}
     for ending, write in writers.items():
         path = stem.with_suffix(ending)
@@ -56,6 +59,25 @@ def _table(frame, spec: dict[str, Any]) -> dict[str, Any]:
     digits = max(2, *(decimals(spec, metric) for metric in frame.metric.unique()))
     return {
         ".csv": partial(wide(frame, spec["corner"]).to_csv, index=False, float_format=f"%.{digits}f"),
+        ".parquet": partial(frame.to_parquet, index=False),
+        ".md": lambda path: path.write_text(text, encoding="utf-8"),
+    }
+
+
+def _verdicts(spec: dict[str, Any], artifact_of: Callable[[str], Path]) -> dict[str, Any]:
+    import pandas as pd
+
+    from robust_transfer.claims import verdicts
+    from robust_transfer.plan.claims import claims_of
+
+    found = []
+    for study, sha256 in spec["claims"].items():
+        cells = [cell for cell in spec["cells"] if cell["study"] == study]
+        found.append(verdicts.verdicts(study, claims_of(study, sha256), cells, artifact_of))
+    frame = pd.concat(found, ignore_index=True)
+    text = verdicts.page(frame, spec["measured"])
+    return {
+        ".csv": partial(frame.drop(columns="nodes").to_csv, index=False, float_format="%.4g"),
         ".parquet": partial(frame.to_parquet, index=False),
         ".md": lambda path: path.write_text(text, encoding="utf-8"),
     }

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from robust_transfer.plan import config as configs
 from robust_transfer.plan import layers
+from robust_transfer.plan.claims import add_verdicts
 from robust_transfer.plan.effective import Value, values_of
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.layers import Layer
@@ -41,7 +42,7 @@ class Planned(NamedTuple):
 
 
 def make_plan(config: Mapping[str, Any], workflow: Path, over: Sequence[Layer] = ()) -> Plan:
-    """The plan of a config: all nodes, tables and figures of the studies it names.
+    """The plan of a config: all nodes, tables, figures and verdicts of the studies it names.
 
     config: as read from config.yaml. workflow: the folder of recipes/ and scales/. over: the user's layers above it.
 
@@ -54,6 +55,8 @@ def make_plan(config: Mapping[str, Any], workflow: Path, over: Sequence[Layer] =
         for name, study in studies.items():
             if name in PAPERS:  # the switches are theirs
                 protocols.add_table(plan, settings, name, study.headline(), _variants(stack, workflow, name))
+    captions = {name: study.caption("") for name, study in studies.items()}
+    add_verdicts(plan, captions, of_all=f"Measured at scale {settings.scale}, {settings.protocol_in_words}")
     return plan
 
 

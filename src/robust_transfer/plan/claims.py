@@ -1,0 +1,62 @@
+"""The verdicts on claims as products: one a study, and one of all.
+
+Planning does not read the claims: the spec has the digest of their file, and the cells of every table and figure that
+is named in it.
+"""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robust_transfer.errors import UserError
+from robust_transfer.plan.graph import Plan
+
+if TYPE_CHECKING:
+    from robust_transfer.claims.spec import Claim
+
+READ = ("row", "column", "metric", "nodes", "replicates", "ours")
+"""What of a cell the verdicts go by."""
+
+
+def file_of(study: str) -> Path:
+    """The file of a study's claims, which need not be there."""
+    return Path(str(files("robust_transfer"))) / "claims" / f"{study}.yaml"
+
+
+def claims_of(study: str, digest: str) -> "dict[str, Claim]":
+    """The claims of a study.
+
+    Raises:
+        UserError: where the file is not what was planned with, or has mistakes.
+    """
+    from robust_transfer.claims.spec import read
+
+    path = file_of(study)
+    if sha256(path.read_bytes()).hexdigest() != digest:
+        raise UserError(f"{path} has changed since the plan was made; start `snakemake` again")
+    return read(path)
+
+
+def add_verdicts(plan: Plan, captions: Mapping[str, str], of_all: str) -> None:
+    """Add the verdicts on all claims of the studies in the plan. captions: by study. of_all: that of all together."""
+    every: dict[str, Any] = {"claims": {}, "measured": of_all, "cells": []}
+    shown = [product for product in plan.products.values() if product.kind != "claim"]
+    for study, caption in captions.items():
+        path = file_of(study)
+        if not path.exists():
+            continue
+        content = path.read_bytes()
+        claims = {study: sha256(content).hexdigest()}
+        cells = [
+            {"study": study, "table": product.name} | {key: cell[key] for key in READ if key in cell}
+            for product in shown
+            if product.study == study and product.name.encode() in content
+            for cell in product.spec["cells"]
+        ]
+        plan.add_product("claim", study, "", {"claims": claims, "measured": caption, "cells": cells})
+        every["claims"] |= claims
+        every["cells"] += cells
+    if every["claims"]:
+        plan.add_product("claim", "", "", every)

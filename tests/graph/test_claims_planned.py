@@ -1,0 +1,59 @@
+"""The verdicts on claims as products of a plan, and what Snakemake makes of them."""
+
+from hashlib import sha256
+
+import pytest
+
+from robust_transfer.claims import spec
+from robust_transfer.errors import UserError
+from robust_transfer.plan import claims
+from robust_transfer.studies import PAPERS
+from workspace import planned
+
+FIRST = next(iter(PAPERS))
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return planned(FIRST, studies=list(PAPERS))
+
+
+@pytest.mark.parametrize("study", PAPERS)
+def test_the_verdicts_of_a_study_read_what_its_claims_name(plan, study):
+    product = plan.products[f"claims/{study}"]
+    named = {
+        part.table
+        for claim in spec.read(claims.file_of(study)).values()
+        for part in spec.parts(claim.holds)
+        if isinstance(part, spec.Cell) and "{" not in part.table
+    }
+    assert {cell["table"] for cell in product.spec["cells"]} == named
+    shown = {
+        node
+        for stem, other in plan.products.items()
+        if stem.split("/")[0] in ("tables", "figures") and other.study == study and other.name in named
+        for node in other.nodes
+    }
+    assert set(product.nodes) == shown
+
+
+def test_those_of_all_are_those_of_each_together(plan):
+    whole, each = plan.products["claims"], [plan.products[f"claims/{study}"] for study in PAPERS]
+    assert whole.key == "all"
+    assert whole.spec["claims"] == {
+        study: product.spec["claims"][study] for study, product in zip(PAPERS, each, strict=True)
+    }
+    assert whole.spec["cells"] == [cell for product in each for cell in product.spec["cells"]]
+
+
+def test_another_claim_is_another_product(plan, monkeypatch, tmp_path):
+    own = tmp_path / "cartl.yaml"
+    own.write_bytes(claims.file_of("cartl").read_bytes() + b"# one more line\n")
+    there = claims.file_of
+    monkeypatch.setattr(claims, "file_of", lambda study: own if study == "cartl" else there(study))
+    again = planned(FIRST, studies=list(PAPERS))
+    changed = {stem for stem, product in plan.products.items() if product.param != again.products[stem].param}
+    assert changed == {"claims/cartl", "claims"}
+    digest = sha256(there("cartl").read_bytes()).hexdigest()
+    with pytest.raises(UserError, match="has changed since the plan was made"):
+        claims.claims_of("cartl", digest)
