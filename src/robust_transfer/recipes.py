@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 from robust_transfer.attacks.algorithms import TrainingAttack
 from robust_transfer.errors import UserError
 from robust_transfer.models.families import AnyNetwork
-from robust_transfer.specs.fields import Count, Fraction, NonNegative, Number, Positive, Spec
+from robust_transfer.specs.fields import Count, Fraction, Number, Positive, Sigma, Spec
 from robust_transfer.specs.networks import AnyNormalise
 from robust_transfer.specs.parts import AnyHead, Last, Trainable
 from robust_transfer.specs.schedules import Averaging, Schedule
@@ -25,7 +25,7 @@ class Inputs(Spec):
     """both trains on the clean and the adversarial batch in every iteration; either draws one of the two."""
     clean_weight: Annotated[Number, Field(ge=0, le=1)] = 0.5
     """Weight of the clean batch's loss (both) or its probability (either); the adversarial batch has the rest."""
-    noise: NonNegative = 0.0
+    noise: Sigma = 0.0
     """Standard deviation of Gaussian noise on the pixels of every training image; they may leave [0, 1]."""
     share: Annotated[Number, Field(gt=0, le=1)] = 1.0
     """Of each class's training images, the part that takes part, drawn at random."""

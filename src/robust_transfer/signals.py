@@ -4,8 +4,9 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-"""kill and a cluster's end of time; Ctrl-C; the warning that a cluster sends ahead of the end of time."""
+ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+"""kill and a cluster's end of time; Ctrl-C; the warning that a cluster sends ahead of the end of time; a terminal that
+is closed."""
 
 
 class Interrupted(Exception):
@@ -34,7 +35,9 @@ def listening() -> Iterator[StopRequest]:
     def note(number: int, _frame: object) -> None:
         request.signal = number
 
-    before = {number: signal.signal(number, note) for number in ASKING}
+    under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    heard = [number for number in ASKING if not (number == signal.SIGHUP and under_nohup)]
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield request
     finally:

@@ -19,9 +19,10 @@ import pytest
 from processes import LONG, Undisturbed, ended, entry, nodes_of, servers, stamp, started, stop_servers, wait_until
 from robust_transfer.plan import freeze
 from robust_transfer.plan.specs import Pgd
+from robust_transfer.signals import listening
 from workspace import TINY, Workspace, merged
 
-ASKING = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+ASKING = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP]
 MODES = pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="warm processes are for Linux")
 
@@ -215,6 +216,16 @@ def test_a_training_asked_to_stop_saves_its_state_first(seldom, reference, train
     seldom.run(training, warm=warm)
     assert seldom.said(training).count("continuing at iteration") == len(ASKING)
     assert_same(seldom, reference, training)
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with listening() as stop:
+            signal.raise_signal(signal.SIGHUP)
+        assert not stop
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @LINUX

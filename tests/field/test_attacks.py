@@ -16,7 +16,7 @@ from robust_transfer.attacks.budget import to_float
 from robust_transfer.attacks.craft import craft, zero_gradients
 from robust_transfer.attacks.losses import log_odds, size
 from robust_transfer.attacks.worst import Worst
-from robust_transfer.plan.specs import AnyAttack, Normalise, Recipe, Smoothing, TrainingAttack
+from robust_transfer.plan.specs import AnyAttack, Inputs, Normalise, Recipe, Smoothing, TrainingAttack
 
 ATTACK, TRAINING = TypeAdapter(AnyAttack), TypeAdapter(TrainingAttack)
 
@@ -259,6 +259,16 @@ def test_a_normalisation_in_255ths_is_refused(key):
     for fine in ({"mean": 0, "std": 1}, {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}):
         Normalise(**fine)
     Normalise(mean=["125.3/255"], std=["1/255"])
+
+
+@pytest.mark.parametrize("key", ["mean", "std"])
+def test_the_feature_attacks_own_normalisation_in_255ths_is_refused(key):
+    assert "write 125.3/255 and not 125.3" in refused(ATTACK.validate_python, FEATURE | {key: [125.3, 60.0, 70.0]})
+
+
+def test_noise_in_training_in_255ths_is_refused():
+    assert "write 64/255 and not 64" in refused(Inputs.model_validate, {"noise": 64})
+    assert Inputs(noise=0).noise == 0 and Inputs(noise="64/255").noise == 64 / 255
 
 
 def test_noise_in_255ths_and_samples_that_certify_nothing_are_refused():

@@ -196,6 +196,20 @@ def test_images_that_squares_do_not_tile(data_root, attack):
     assert sentence == f"custom.attacks.S: {words}"
 
 
+def test_an_l2_ball_that_holds_every_image(data_root):
+    ball = {"PGD-20": {"norm": "l2", "eps": 8}}
+    recipe = {"inputs": {"attack": PGD | {"norm": "l2", "eps": 8.5}}}
+    found = own(data_root, {"attacks": ball, "methods": {"Head": {"recipe": recipe}}})
+    words = "reaches from any image of 1 x 8 x 8 to any other (black to white is 8); lower it"
+    assert found == [
+        f"custom.methods.Head.recipe.inputs.attack.eps: 8.5 {words}",
+        f"custom.attacks.PGD-20.eps: 8 {words}",
+    ]
+    assert own(data_root, {"attacks": {"PGD-20": {"norm": "l2", "eps": 7.9}}}) == []
+    grey = merged(CUSTOM, {"targets": {"High": "mine"}, "attacks": ball})
+    assert refused(data_root, "custom", custom=grey, datasets={"mine": COLOUR, "digits-low": {"channels": 3}}) == []
+
+
 def test_too_few_classes_are_there(data_root):
     dlr = {"algorithm": "apgd", "steps": 5, "loss": "dlr_targeted", "eps": 0.1}
     section = {"attacks": {"DLR": dlr}, "targets": {"High": "mine"}}

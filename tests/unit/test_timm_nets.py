@@ -313,7 +313,15 @@ def test_images_of_another_size_are_refused():
         built()(pixels(size=20))
 
 
-@pytest.mark.parametrize("values", [{"options": {"pretrained": True}}, {"name": "resnet18.a1_in1k"}, {"name": "a/b"}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"options": {"pretrained": True}},
+        {"options": {"global_pool": ""}},
+        {"name": "resnet18.a1_in1k"},
+        {"name": "a/b"},
+    ],
+)
 def test_what_the_pipeline_decides_is_no_option(values):
     with pytest.raises(ValidationError):
         TimmNet.model_validate({"family": "timm", "name": "resnet18"} | values)

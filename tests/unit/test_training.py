@@ -21,6 +21,7 @@ from robust_transfer.plan.specs import CifarResNet, Fgsm, Free, Inputs, Last, Pg
 from robust_transfer.randomness import derived, order, reseed
 from robust_transfer.signals import Interrupted, StopRequest
 from robust_transfer.training import checkpoint, loop, objective
+from robust_transfer.training import run as training_run
 from robust_transfer.training.averaging import Average
 from robust_transfer.training.loop import train, validate
 from robust_transfer.training.objective import Objective
@@ -368,6 +369,19 @@ def test_rotation_turns_about_the_centre(monkeypatch):
     assert torch.equal(random_rotation(wide, 90), wide)
 
 
+# ---- images that a network cannot take ----------------------------------------------------------------------------
+
+
+def test_a_network_is_shown_an_image_before_it_is_trained():
+    net = network()
+    before = copy.deepcopy(net.state_dict())
+    training_run._must_take(net, NETWORK, DATA)
+    assert same(net.state_dict(), before)
+    net.stem.insert(0, nn.Conv2d(1, 1, 9))
+    with pytest.raises(UserError, match=r"resnet6w4 cannot take images of 1 x 8 x 8 .*; take larger ones, or another"):
+        training_run._must_take(net, NETWORK, DATA)
+
+
 # ---- weight averaging ----------------------------------------------------------------------------------------------
 
 
@@ -393,17 +407,40 @@ def test_the_average_is_the_mean_of_the_weights_after_every_few_iterations(monke
         assert parameter.shape == mean.shape
 
 
-def test_batch_norm_gets_the_plain_mean_over_one_augmented_pass(tmp_path):
-    state, _ = run(averaging(), tmp_path / "state")
+@pytest.mark.parametrize("count", [24, 25, 26])
+def test_batch_norm_gets_the_mean_over_one_augmented_pass_in_which_every_image_counts_the_same(tmp_path, count):
+    data = PreparedData(part(count, 1), part(12, 2), part(4, 3))
+    state, _ = run(averaging(), tmp_path / "state", data=data)
     net = network()
     net.load_state_dict(state)
     means, variances = [], []
-    for images in DATA.train.images.split(BATCH):  # the last batch, which training leaves out, too
+    sizes = {24: [8, 8, 8], 25: [8, 8, 9], 26: [8, 8, 8, 2]}[count]  # one alone, which has no variance, joins others
+    for images in data.train.images.split(sizes):
         x = net.stem[0](net.normalise(images / 255))
         means.append(x.mean((0, 2, 3)))
         variances.append(x.var((0, 2, 3)))
-    torch.testing.assert_close(state["stem.1.running_mean"], torch.stack(means).mean(0))
-    torch.testing.assert_close(state["stem.1.running_var"], torch.stack(variances).mean(0))
+    weights = torch.tensor(sizes)[:, None] / count
+    torch.testing.assert_close(state["stem.1.running_mean"], (weights * torch.stack(means)).sum(0))
+    torch.testing.assert_close(state["stem.1.running_var"], (weights * torch.stack(variances)).sum(0))
+
+
+def test_a_last_image_that_is_alone_and_has_one_value_a_channel_is_averaged_too(tmp_path):
+    small = PreparedData(
+        *(TensorSplit(each.images[:, :, :1, :1].contiguous(), each.labels) for each in (part(25, 1), part(12, 2))),
+        DATA.test,
+    )
+    state, _ = run(averaging(), tmp_path / "state", data=small)
+    assert all(value.isfinite().all() for value in state.values())
+
+
+def test_statistics_that_had_become_nan_are_made_anew():
+    net = network()
+    net.stem[1].running_var.fill_(math.nan)
+    momentum = net.stem[1].momentum
+    net.eval()
+    Average.renew_statistics(net, iter(DATA.train.images.float().split(BATCH)), dropout=False)
+    assert net.stem[1].running_var.isfinite().all()
+    assert net.stem[1].momentum == momentum and not net.training
 
 
 def test_dropout_in_the_statistics_pass_is_a_switch(tmp_path):

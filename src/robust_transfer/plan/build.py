@@ -17,6 +17,9 @@ from robust_transfer.stages.measure import Measure
 from robust_transfer.stages.node import KINDS, Node
 from robust_transfer.stages.worst import Worst
 
+LONGEST = 200
+"""Letters of a slug; with its digest and what the stages add it stays below the 255 bytes of a file's name."""
+
 
 def node(plan: Plan, kind: str, spec: Spec, **parents: Node | None) -> Node:
     """A node of any kind. parents: what it is made from, by role; those that are None are left out.
@@ -24,7 +27,7 @@ def node(plan: Plan, kind: str, spec: Spec, **parents: Node | None) -> Node:
     Its slug is a function of kind, spec and parents alone: the same node wanted by two studies must have one name.
     """
     given = {role: parent for role, parent in parents.items() if parent}
-    return plan.add(kind, KINDS[kind].slug(spec, given), spec, **given)
+    return plan.add(kind, KINDS[kind].slug(spec, given)[:LONGEST], spec, **given)
 
 
 def prepare(plan: Plan, dataset: AnyDataset) -> Node:

@@ -70,6 +70,8 @@ def misfits(plan: Plan, data_root: Path) -> Iterator[Misfit]:
             continue
         if isinstance(spec, Recipe):
             yield from _of_training(node, spec, data, facts)
+            if spec.inputs.attack:
+                yield from _of_budget(node, spec.inputs.attack, facts)
             yield from _of_help(node, spec, parents, models[node.id], facts)
         if isinstance(spec, Craft):
             yield from _of_attack(node, spec.attack, parents["model"].network, facts)
@@ -182,6 +184,16 @@ def _of_help(node: Node, recipe: Recipe, parents: dict[str, Model], model: Model
         yield Misfit(node, recipe, "head", sentence)
 
 
+def _of_budget(node: Node, attack: Attack, facts: Facts) -> Iterator[Misfit]:
+    """An l2 ball in which all images lie. Of one whose channels are not known it may still be well."""
+    if attack.norm == "l2" and facts.channels and facts.height and facts.width:
+        way = math.sqrt(facts.channels * facts.height * facts.width)
+        if attack.eps >= way:
+            shape = f"{facts.channels} x {facts.height} x {facts.width}"
+            sentence = f"{attack.eps:g} reaches from any image of {shape} to any other (black to white is {way:.4g})"
+            yield Misfit(node, attack, "eps", f"{sentence}; lower it")
+
+
 def _of_attack(node: Node, attack: Attack, network: Network, facts: Facts) -> Iterator[Misfit]:
     """An attack on data or a network that it does not fit."""
     if facts.classes and facts.classes < attack.fewest_classes:
@@ -189,6 +201,7 @@ def _of_attack(node: Node, attack: Attack, network: Network, facts: Facts) -> It
         yield Misfit(node, attack, "", sentence)
     if facts.height and facts.width and (reason := attack.unfit_size(facts.height, facts.width)):
         yield Misfit(node, attack, "", reason)
+    yield from _of_budget(node, attack, facts)
     width = network.feature_width
     if isinstance(attack, FeatureAttack) and width and attack.neuron >= width:
         yield Misfit(node, attack, "neuron", f"{network.slug} has the features 0 to {width - 1}; write one of them")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def number(value: Any) -> Any:
@@ -28,9 +28,26 @@ def no_bool(value: Any) -> Any:
     return value
 
 
+def in_pixels(value: float | list[float]) -> float | list[float]:
+    """Refuse a mean or deviation of pixels, or one a channel, that is in 255ths."""
+    wrong = [each for each in (value if isinstance(value, list) else [value]) if not 0 <= each <= 1]
+    if wrong:
+        raise ValueError(f"{wrong[0]:g} is not within 0 and 1, as pixels are; write 125.3/255 and not 125.3")
+    return value
+
+
+def no_drowning(sigma: float) -> float:
+    """Refuse noise that leaves nothing of an image."""
+    if sigma > 4:
+        raise ValueError(f"{sigma:g} drowns any image; pixels go from 0 to 1, so write 64/255 and not 64")
+    return sigma
+
+
 Number = Annotated[float, BeforeValidator(number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
+Sigma = Annotated[NonNegative, AfterValidator(no_drowning)]
+"""The standard deviation of noise, in pixels of [0, 1]."""
 Fraction = Annotated[Number, Field(ge=0, lt=1)]
 Count = Annotated[int, BeforeValidator(no_bool), Field(ge=1)]
 WholeNumber = Annotated[int, BeforeValidator(no_bool), Field(ge=0)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from robust_transfer.specs.fields import Number, Positive, Spec, WholeNumber
+from robust_transfer.specs.fields import Number, Positive, Spec, WholeNumber, in_pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,13 +38,7 @@ class Normalise(Spec):
     std: PositiveOneOrEach = 0.5
     """What is divided by: a number, or a list of one number a channel."""
 
-    @field_validator("mean", "std")
-    @classmethod
-    def _in_pixels(cls, value: float | list[float]) -> float | list[float]:
-        wrong = [each for each in (value if isinstance(value, list) else [value]) if not 0 <= each <= 1]
-        if wrong:
-            raise ValueError(f"{wrong[0]:g} is not within 0 and 1, as pixels are; write 125.3/255 and not 125.3")
-        return value
+    _in_pixels = field_validator("mean", "std")(in_pixels)
 
 
 IMAGENET = Normalise(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])

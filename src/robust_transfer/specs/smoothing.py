@@ -3,15 +3,15 @@
 import math
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from robust_transfer.specs.fields import Count, Number, Positive, Spec
+from robust_transfer.specs.fields import Count, Number, Sigma, Spec
 
 
 class Smoothing(Spec):
     """How a classifier is smoothed and certified (Cohen et al. 2019)."""
 
-    sigma: Positive
+    sigma: Annotated[Sigma, Field(gt=0)]
     """Standard deviation of the noise, in pixels of [0, 1]."""
     n0: Count = 100
     """Samples that select the class."""
@@ -23,13 +23,6 @@ class Smoothing(Spec):
     """So many images of the split, evenly spaced, are certified."""
     whole_steps: bool = False
     """One image in every whole number of images is certified, and so up to twice as many."""
-
-    @field_validator("sigma")
-    @classmethod
-    def _sigma_in_pixels(cls, sigma: float) -> float:
-        if sigma > 4:
-            raise ValueError(f"{sigma:g} drowns any image; pixels go from 0 to 1, so write 64/255 and not 64")
-        return sigma
 
     @model_validator(mode="after")
     def _can_certify(self):

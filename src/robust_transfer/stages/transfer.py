@@ -30,4 +30,4 @@ def slug(spec: Recipe, parents: Mapping[str, Node]) -> str:
     return f"{parents['data'].slug}.{origin}-to-{spec.slug}.{trainable_slug(spec.trainable)}"
 
 
-KIND = Kind(Recipe, "model.safetensors", slug, version=3, minutes=480, resumes=True)
+KIND = Kind(Recipe, "model.safetensors", slug, version=4, minutes=480, resumes=True)

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.optim.swa_utils import AveragedModel
 
 from robust_transfer.errors import UserError
-from robust_transfer.models.classifier import Classifier
+from robust_transfer.models.classifier import NORMS, Classifier
 
 
 class Average:
@@ -41,14 +41,28 @@ class Average:
     @staticmethod
     @torch.no_grad()
     def renew_statistics(network: Classifier, images: Iterator[Tensor], dropout: bool) -> None:
-        """Batch norm's running statistics as the plain mean over these batches (each N x C x H x W pixels).
+        """Batch norm's running statistics as the mean over these batches (each N x C x H x W pixels) by their sizes, as
+        in the code of Izmailov et al.; torch's update_bn counts a last batch of few images as much as a whole one.
 
+        A last image that is alone, of which batch norm could have no variance, joins the batch before.
         dropout: whether the network's dropout is on meanwhile.
         """
-        was = network.dropout
+        norms = [module for module in network.modules() if isinstance(module, NORMS)]
+        momenta, was, training = [norm.momentum for norm in norms], network.dropout, network.training
+        for norm in norms:
+            norm.reset_running_stats()
         network.dropout = was if dropout else 0.0
-        update_bn(images, network)
+        network.train()
+        seen = 0
+        for batch in _none_of_one(images):
+            seen += len(batch)
+            for norm in norms:
+                norm.momentum = len(batch) / seen
+            network(batch)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
         network.dropout = was
+        network.train(training)
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint has to hold."""
@@ -57,3 +71,17 @@ class Average:
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from what `state` gave."""
         self.model.load_state_dict(state)
+
+
+def _none_of_one(batches: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The batches, a last one of a single image joined to the one before."""
+    held = next(batches, None)
+    for batch in batches:
+        if len(batch) == 1 and held is not None and len(held) > 1:
+            held = torch.cat([held, batch])
+            continue
+        if held is not None:
+            yield held
+        held = batch
+    if held is not None:
+        yield held

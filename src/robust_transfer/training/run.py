@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import load_file
 
 from robust_transfer.data import tensors
 from robust_transfer.data.tensors import PreparedData
+from robust_transfer.errors import UserError
 from robust_transfer.models import files
 from robust_transfer.models.classifier import Classifier, reset_last, reset_parameters
 from robust_transfer.models.normalise import normaliser
@@ -42,7 +44,9 @@ def run(job: "Job") -> dict[str, Any]:
     if recipe.spectral:
         reparametrise_spectral(network, **recipe.spectral.model_dump())
 
-    history = _trained(job, network.to(job.device), data, recipe)
+    network.to(job.device)
+    _must_take(network, spec, data)
+    history = _trained(job, network, data, recipe)
 
     # What is left of it.
     set_spectral_norms(network)
@@ -84,6 +88,26 @@ def _random(recipe: Recipe, data: PreparedData) -> tuple[Classifier, Network, in
     if recipe.initialisation == "pytorch":
         reset_parameters(network)
     return network, spec, channels
+
+
+@torch.no_grad()
+def _must_take(network: Classifier, spec: Network, data: PreparedData) -> None:
+    """Show the network one image, before hours of training.
+
+    Raises:
+        UserError: where it cannot take images of that form.
+    """
+    image, _ = next(data.test.plain(1))
+    network.eval()
+    try:
+        network(image)
+    except UserError:
+        raise
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"{spec.slug} cannot take images of {' x '.join(map(str, image.shape[1:]))} (channels, height, width): "
+            f"{str(error).splitlines()[0]}; take larger ones, or another network"
+        ) from None
 
 
 def _trained(job: "Job", network: Classifier, data: PreparedData, recipe: Recipe) -> list[dict[str, float]]:

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from robust_transfer.errors import UserError
 from robust_transfer.specs.attacks import Stepped
-from robust_transfer.specs.fields import Count, NonNegative, Number, Positive, WholeNumber
+from robust_transfer.specs.fields import Count, NonNegative, Number, Positive, WholeNumber, in_pixels
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +45,8 @@ class FeatureAttack(Stepped):
     """
     restarts: int = Field(1, exclude=True, ge=1, le=1)
     """Always 1."""
+
+    _in_pixels = field_validator("mean", "std")(in_pixels)
 
     @model_validator(mode="after")
     def _only_what_it_can(self):

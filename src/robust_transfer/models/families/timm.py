@@ -26,6 +26,8 @@ OURS = ("num_classes", "in_chans", "features_only", "checkpoint_path", "cache_di
 def _without_ours(options: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if taken := [name for name in options if name in OURS]:
         raise ValueError(f"{taken[0]} is set by the pipeline; take it away (weights are brought from a file)")
+    if options.get("global_pool", "avg") in ("", None):
+        raise ValueError("global_pool: the head wants one value a feature and image; write avg, or leave it out")
     return options
 
 
