@@ -74,7 +74,7 @@ def test_a_slug_is_for_people_and_not_in_the_hash():
 
 def test_a_name_stays_within_what_a_file_system_takes():
     plan = Plan({})
-    names = [build.prepare(plan, Npz(source="npz", file=f"{'a' * 240}{end}.npz")).id for end in "xy"]
+    names = [build.prepare(plan, Npz(reader="npz", file=f"{'a' * 240}{end}.npz")).id for end in "xy"]
     assert len(set(names)) == 2 and all(len(f"{name}.safetensors") <= 255 for name in names)
 
 
