@@ -22,12 +22,11 @@ OVERLAYS = {
         "comparison": [{"source": "Low", "target": "Negative", "k": 4}],
         "fdm": {"weights": [0.005]},
         "neft": {"betas": [0.4]},
-        "lwf": {"weights": [0.01, 0.005]},
+        "lwf": {"weights": [0.01, 0.005], "schedule": {"iterations": 4, "head_first": 2, "batch_size": 5}},
         "attack": {"steps": 2, "step_size": "eps/2"},
         "schedules": {
             "source": {"epochs": 2, "milestones": [1], "batch_size": 10},
             "fine_tuning": {"iterations": 4, "milestones": [2], "warm_up": 1, "batch_size": 5},
-            "lwf": {"iterations": 4, "head_first": 2, "batch_size": 5},
         },
     },
     "renofeation": {

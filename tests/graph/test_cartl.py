@@ -188,16 +188,63 @@ def protocols(paper):
     return {name: planned(scale="paper", protocol=name) for name in ("paper", "code")} | {"corrected": paper}
 
 
-def test_d4_is_how_not_to_forget(protocols):
-    row = "CIFAR-100 SVHN WRN 34-10 (k = 6)"
-    lwf = {name: recipes(plan, "tables/cartl/table4")[row, "LwF"] for name, plan in protocols.items()}
-    assert lwf["paper"] == lwf["corrected"]
-    assert (lwf["paper"]["affine"], lwf["paper"]["trained_statistics"]) == ("freeze", "hold")
-    assert lwf["paper"]["terms"]["similarity"] == {"weight": 0.005}, "l2"
-    assert not {"affine", "trained_statistics"} & set(lwf["code"]), "batch norm in training mode, and trained"
-    assert lwf["code"]["terms"]["similarity"] == {"weight": 0.005, "norm": "l1"}
-    assert lwf["code"]["schedule"]["iterations"] == 52 * (50_000 // 128 + 1)
-    assert lwf["code"]["schedule"]["head_first"] == 25 * (50_000 // 128 + 1)
+ROW = "CIFAR-100 SVHN WRN 34-10 (k = 6)"
+
+
+def test_d4_is_what_the_authors_do_otherwise_than_shafahi(protocols):
+    lwf = {name: recipes(plan, "tables/cartl/table4")[ROW, "LwF"] for name, plan in protocols.items()}
+    for name in ("paper", "corrected"):
+        assert lwf[name]["trained_statistics"] == "hold"
+        assert (lwf[name]["schedule"]["iterations"], lwf[name]["schedule"]["head_first"]) == (20_000, 10_000)
+        assert "select" not in lwf[name]["schedule"]
+    assert "trained_statistics" not in lwf["code"], "batch norm in training mode"
+    schedule = lwf["code"]["schedule"]
+    assert (schedule["epochs"], schedule["head_first"], schedule["select"]) == (52, 25, "best_validation")
+    assert "iterations" not in schedule, "SVHN's epochs are longer than CIFAR-10's"
+    weights = {name: lwf[name]["terms"]["similarity"]["weight"] for name in ("paper", "code")}
+    assert weights == {"paper": 0.005, "code": 0.005}
+
+
+@pytest.mark.parametrize("scale", ["digits", "cifar", "paper"])
+@pytest.mark.parametrize("protocol", ["paper", "corrected"])
+def test_both_studies_forget_by_one_recipe(scale, protocol):
+    """But for lambda_d, how it was found, and how much of the data takes part."""
+    found = {}
+    for study in ("cartl", "shafahi"):
+        nodes = workspace.planned(study, scale=scale, protocol=protocol).nodes.values()
+        specs = [node.spec for node in nodes if "features" in node.parents]
+        found[study] = {str({k: v for k, v in s.items() if k not in ("inputs", "terms", "tuned")}) for s in specs}
+        found[study] |= {s["terms"]["similarity"].get("norm", "l2") for s in specs}
+    assert found["cartl"] == found["shafahi"] and len(found["cartl"]) == 2
+
+
+def test_corrected_chooses_lambda_d_on_images_that_no_candidate_was_trained_on(paper):
+    for scenario, column in ((ROW, "LwF"), ("LwF", "100%"), ("LwF", "10%")):
+        product = "figures/cartl/fig5" if scenario == "LwF" else "tables/cartl/table4"
+        model = models(paper, product)[scenario, column]
+        assert model.spec["tuned"] == ["similarity"]
+        choice = paper.nodes[model.parents["tuned"]]
+        tried = [{"similarity": weight} for weight in (0.1, 0.01, 0.005, 0.001)]
+        assert choice.spec == {"split": "validation", "candidates": tried}
+        for place, values in enumerate(tried):
+            candidate = paper.nodes[choice.parents[f"candidate{place}"]]
+            assert candidate.spec["terms"]["similarity"]["weight"] == values["similarity"]
+            assert {k: v for k, v in candidate.spec.items() if k != "terms"} == {
+                k: v for k, v in model.spec.items() if k not in ("terms", "inputs", "tuned")
+            }
+            assert candidate.parents["data"] == choice.parents["data"]
+            outcomes = paper.nodes[choice.parents[f"attacked{place}"]]
+            examples = paper.nodes[outcomes.parents["examples"]]
+            assert (outcomes.parents["model"], examples.spec["split"]) == (candidate.id, "validation")
+        shares = [paper.nodes[i].spec["validation"] for i in (choice.parents["data"], model.parents["data"])]
+        assert shares == [0.05, 0], "trained on all images in the end"
+
+
+def test_a_choice_of_lambda_d_wants_a_validation_split():
+    with pytest.raises(
+        UserError, match=r"cartl\.lwf\.weight: .* set datasets\.digits-high\.validation above 0, or weight"
+    ):
+        planned(datasets={"digits-high": {"validation": 0}})
 
 
 def test_d5_is_whether_statistics_drift_under_neft_alone(protocols):
@@ -207,7 +254,10 @@ def test_d5_is_whether_statistics_drift_under_neft_alone(protocols):
         assert "frozen_statistics" not in found["AT TL", "Case-6"]
 
 
-def test_d6_is_head_normalisation_rotation_and_the_epoch_kept(protocols):
+@pytest.mark.parametrize("scale", ["cifar", "paper"])
+def test_d6_is_head_normalisation_rotation_and_the_epoch_kept(protocols, scale):
+    if scale == "cifar":
+        protocols = {name: planned(scale=scale, protocol=name) for name in protocols}
     for name, plan in protocols.items():
         code = name == "code"
         assert ("head" in recipes(plan, "tables/cartl/table3")["AT TL", "Case-6"]) == code
@@ -255,7 +305,7 @@ def test_d6_is_head_normalisation_rotation_and_the_epoch_kept(protocols):
         ({"less_data": {"shares": {"all": 1}}}, "cartl.less_data.shares.all: 1 is not allowed; wanted: less than 1"),
         ({"augmentation": {"digits-hihg": {"flip": True}}}, "cartl.augmentation.digits-hihg: unknown data set"),
         ({"attack": {"restarts": 2, "random_start": False}}, "without random_start every restart is the same"),
-        ({"schedules": {"lwf": {"epochs": 3, "iterations": 9}}}, "give either epochs or iterations"),
+        ({"lwf": {"schedule": {"epochs": 3, "iterations": 9}}}, "give either epochs or iterations"),
     ],
 )
 def test_mistakes_are_told_in_clear_words(overlay, words):
@@ -293,7 +343,7 @@ def test_the_caption_names_attacks_that_have_no_steps_or_restarts(attack, words)
 @pytest.mark.parametrize(
     ("section", "dataset", "key"),
     [
-        ({"evaluated_on": "validation"}, "digits-high", "evaluated_on"),
+        ({"evaluated_on": "validation"}, "digits-high", r"(evaluated_on|lwf\.weight)"),
         ({"schedules": {"source": {"select": "best_validation"}}}, "digits-low", r"schedules\.source\.select"),
     ],
 )

@@ -41,9 +41,9 @@ def shown(plan, row, column, product="tables/custom/table1"):
     return cell["metric"], cell["nodes"]
 
 
-def values_of(study):
+def values_of(study, **switches):
     """A paper's plan, and its part of the config with the switches resolved."""
-    plan = planned(study)
+    plan = planned(study, switches=switches)
     return plan, plan.origin["config"][study]
 
 
@@ -141,7 +141,7 @@ def test_the_normalisation_of_an_attack_in_that_space_is_that_of_the_attacked_so
 
 
 def test_cartls_forgetting_is_the_same_node():
-    paper, config = values_of("cartl")
+    paper, config = values_of("cartl", D4d="paper")
     robust = {"inputs": {"attack": config["adversarial_training"], "clean_weight": 0}}
     lwf = {"terms": {"similarity": {"weight": config["lwf"]["weight"], "norm": config["lwf"]["norm"]}}}
     lwf |= {key: config["lwf"][key] for key in ("affine", "trained_statistics")}
@@ -154,7 +154,7 @@ def test_cartls_forgetting_is_the_same_node():
             }
         },
         "targets": {"Negative": "digits-high-negative"},
-        "methods": {"LwF": {"features": True, "recipe": lwf | {"schedule": config["schedules"]["lwf"]}}},
+        "methods": {"LwF": {"features": True, "recipe": lwf | {"schedule": config["lwf"]["schedule"]}}},
         "attacks": {"Rob.": config["attack"]},
     }
     plan = custom(section)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from robust_transfer.plan.protocol import PROTOCOLS, SWITCHES
+from robust_transfer.plan.protocol import PROTOCOLS, SWITCHES, chosen, parts_of, set_apart
 from robust_transfer.studies import PAPERS
 from robust_transfer.studies.protocols import switches_of
 from workspace import REPOSITORY, planned
@@ -32,6 +32,36 @@ def test_a_row_for_each_switch_and_protocol(study):
     shown = {row: [cell["nodes"] for cell in cells if cell["row"] == row] for row in rows}
     assert all(shown[f"{s}: corrected"] == shown["as configured"] for s in switches_of(study, WORKFLOW))
     assert len({str(nodes) for nodes in shown.values()}) > 1, "no switch does anything"
+
+
+def test_a_compound_switch_sets_its_parts_and_a_part_stands_over_it():
+    parts = ["D6a", "D6b", "D6c", "D6d"]
+    assert parts_of("D6") == parts and parts_of("D6b") == ["D6b"] and parts_of("D15") == ["D15"]
+    for order in (["D6", "D6b"], ["D6b", "D6"]):
+        given = {"D6": "code", "D6b": "paper"}
+        found = chosen("corrected", {name: given[name] for name in order})
+        assert [found[part] for part in parts] == ["code", "paper", "code", "code"]
+        assert found["D7a"] == "corrected"
+
+
+def test_what_is_said_to_be_set_apart_is_what_is():
+    assert set_apart("corrected", {"D6": "code"}) == {"D6": "code"}
+    assert set_apart("corrected", {"D6": "code", "D6b": "corrected"}) == dict.fromkeys(("D6a", "D6c", "D6d"), "code")
+    assert set_apart("code", {"D6": "code", "D6b": "code"}) == {}
+    assert set_apart("paper", {"D15": "code", "D6d": "code"}) == {"D6d": "code", "D15": "code"}
+
+
+def test_each_part_changes_something_of_its_own_and_together_they_change_what_the_compound_switch_does():
+    usual = planned("cartl", scale="paper", protocol="paper")
+    models = {i for i, node in usual.nodes.items() if node.kind in ("pretrain", "transfer")}
+
+    def changed(**switches):
+        return models - planned("cartl", scale="paper", protocol="paper", switches=switches).nodes.keys()
+
+    for group in ("D4", "D6", "D7"):
+        of_parts = {part: changed(**{part: "code"}) for part in parts_of(group)}
+        assert set().union(*of_parts.values()) == changed(**{group: "code"})
+        assert {part for part, found in of_parts.items() if not found} == ({"D4d", "D6d"} & of_parts.keys())
 
 
 def test_it_is_made_on_request_alone():

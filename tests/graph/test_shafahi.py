@@ -364,7 +364,7 @@ def test_the_seed_reaches_every_training_and_attack(plan):
         ({"large": {"mlp": {"variants": {"DO": {"dropout": 1}}}}}, "shafahi.large.mlp.variants.DO.dropout: 1 is not"),
         ({"large": {"fine_tuned": {"last": 5, "of": "stages"}}}, "shafahi.large.fine_tuned: the last 5 stages"),
         ({"large": {"per_class": []}}, "shafahi.large.per_class: [] is not allowed"),
-        ({"schedules": {"lwf": {"epochs": 3, "iterations": 9}}}, "give either epochs or iterations"),
+        ({"lwf": {"schedule": {"epochs": 3, "iterations": 9}}}, "give either epochs or iterations"),
     ],
 )
 def test_mistakes_are_told_in_clear_words(overlay, words):

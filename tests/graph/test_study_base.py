@@ -2,13 +2,25 @@
 
 from typing import Annotated
 
+import numpy as np
 import pytest
 from pydantic import Field
 
+from robust_transfer.data.splits import split
 from robust_transfer.errors import UserError
-from robust_transfer.plan.specs import CifarResNet, Last, Recipe, Schedule, Spec
+from robust_transfer.plan.protocol import PROTOCOLS
+from robust_transfer.plan.specs import CifarResNet, Digits, Last, Recipe, Schedule, Spec
+from robust_transfer.stages.node import KINDS
 from robust_transfer.studies import PAPERS, base
-from robust_transfer.studies.checks import DatasetName, Refers, TargetName, places, too_deep, unknown_names
+from robust_transfer.studies.checks import (
+    DatasetName,
+    Refers,
+    TargetName,
+    places,
+    too_deep,
+    unknown_names,
+    validation_key,
+)
 from workspace import planned
 
 PRINTED = ("figures/vaishnavi/fig2_published", "figures/vaishnavi/fig3_published")
@@ -37,6 +49,54 @@ def test_cells_of_tables_alone_have_what_the_paper_prints(study):
             assert any(value is not None for value in printed)
         elif product.kind == "table":
             assert not any(printed)
+
+
+# ---- what is held out ----------------------------------------------------------------------------------------------
+
+
+def reads_validation(node):
+    """Whether a node looks at the validation split of its data."""
+    schedule = node.spec.get("schedule")
+    by_schedule = schedule and validation_key(Schedule.model_validate(schedule))
+    return bool(by_schedule) or node.spec.get("split") == "validation"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("study", PAPERS)
+def test_a_split_that_nothing_reads_is_not_held_out(study, protocol):
+    plan = planned(study, scale="paper", protocol=protocol)
+    readers = {
+        node.id: {n.id for n in plan.nodes.values() if n.parents.get("data") == node.id and reads_validation(n)}
+        for node in plan.nodes.values()
+        if node.kind == "prepare"
+    }
+    shares = {i: KINDS["prepare"].parse(plan.nodes[i].spec).validation for i in readers}
+    assert {i for i, share in shares.items() if share} == {i for i, found in readers.items() if found}
+
+
+def test_a_run_that_reads_no_validation_images_trains_on_them_beside_one_that_does():
+    plan = planned("vaishnavi")  # D9 corrected: the end of adversarial training is chosen, and that of smoothing is not
+    shares = {"plateau": set(), "steps": set()}
+    for node in plan.nodes.values():
+        if node.kind in ("pretrain", "transfer") and node.slug.startswith("digits-5to9-negative"):
+            data = KINDS["prepare"].parse(plan.nodes[node.parents["data"]].spec)
+            shares[node.spec["schedule"]["decay"]].add(data.validation)
+    assert shares == {"plateau": {0.15}, "steps": {0.0}}
+
+
+def test_the_test_split_is_the_same_whatever_is_held_out(tmp_path):
+    held = Digits(reader="sklearn-digits", classes=[5, 6, 7], validation=0.15, test=0.35)
+    numbers = np.arange(len(labels := held.read(tmp_path).splits["train"][1]))
+    with_it, without = (split(each, {"train": (numbers, labels)}) for each in (held, held.with_(validation=0)))
+    assert with_it["test"][0].tolist() == without["test"][0].tolist()
+    both = {*with_it["train"][0].tolist(), *with_it["validation"][0].tolist()}
+    assert set(without["train"][0].tolist()) == both and len(without["validation"][0]) == 0
+
+
+def test_all_is_held_out_where_validation_images_are_evaluated():
+    for study in PAPERS:
+        plan = planned(study, **{study: {"evaluated_on": "validation"}})
+        assert all(node.spec["validation"] == 0.15 for node in plan.nodes.values() if node.kind == "prepare")
 
 
 # ---- names in a section --------------------------------------------------------------------------------------------

@@ -344,6 +344,13 @@ def test_the_head_alone_moves_at_first(tmp_path):
     assert len(moved[6]) == len(list(network().named_parameters()))
 
 
+def test_a_warm_start_of_the_head_counts_epochs_where_the_length_does(tmp_path):
+    seen = [run(recipe(head_first=2, epochs=epochs), tmp_path / f"state{epochs}")[0] for epochs in (2, 3)]
+    begin = network().state_dict()
+    assert [torch.equal(begin["stem.0.weight"], state["stem.0.weight"]) for state in seen] == [True, False]
+    assert not torch.equal(begin["head.weight"], seen[0]["head.weight"])
+
+
 def test_free_training_shows_each_batch_so_many_times(monkeypatch, tmp_path):
     seen = []
     original = Objective.__call__
@@ -462,7 +469,6 @@ def with_dropout(in_pass):
     ("parts", "sentence"),
     [
         ({"averaging": {"every": 7}}, r"ends after 6 iterations, before the first average; lower averaging\.every"),
-        ({"schedule": {"head_first": 7}}, r"head_first: 7 is more than all 6 iterations; lower it or train longer"),
     ],
 )
 def test_what_would_come_after_the_end_is_refused_before_the_first_iteration(monkeypatch, tmp_path, parts, sentence):
@@ -472,9 +478,10 @@ def test_what_would_come_after_the_end_is_refused_before_the_first_iteration(mon
         run(Recipe(schedule=schedule, **parts), tmp_path / "state")
 
 
-def test_a_warm_start_longer_than_its_iterations_is_refused_at_once():
-    with pytest.raises(ValueError, match="head_first: 7 is more than all 6 iterations; lower it"):
-        Schedule(iterations=6, batch_size=BATCH, lr=0.1, head_first=7)
+def test_a_warm_start_longer_than_the_run_is_refused_at_once():
+    for unit in ("epochs", "iterations"):
+        with pytest.raises(ValueError, match=f"head_first: 7 is more than all 6 {unit}; lower it"):
+            Schedule(batch_size=BATCH, lr=0.1, head_first=7, **{unit: 6})
     assert Schedule(iterations=6, batch_size=BATCH, lr=0.1, head_first=6).head_first == 6
 
 
@@ -568,7 +575,7 @@ RECIPES = {
         schedule={"iterations": 12, "batch_size": BATCH, "lr": 0.1, "crop_padding": 1, "flip": True},
     ),
     "for free": recipe(FREE, clean_weight=0.0, flip=True),
-    "head first": recipe(head_first=5, rotation=20, warm_up=1),
+    "head first": recipe(head_first=2, rotation=20, warm_up=1),
 }
 TOTAL = 4 * PER_EPOCH
 

@@ -74,12 +74,20 @@ def features(plan: Plan, model: Node, data: Node) -> Node:
 
 
 def choose(
-    plan: Plan, data: Node, candidates: Sequence[tuple[dict[str, float], Node]], split: str = "validation"
+    plan: Plan,
+    data: Node,
+    candidates: Sequence[tuple[dict[str, float], Node]],
+    split: str = "validation",
+    attacked: Sequence[Node] = (),
 ) -> Node:
-    """The best of several models on a split of `data`. candidates: the values each was trained with, and the model."""
+    """The best of several models on a split of `data`. candidates: the values each was trained with, and the model.
+
+    attacked: each candidate's outcomes under an attack, which count as much as those without one.
+    """
     spec = Choose(split=split, candidates=[values for values, _ in candidates])
-    models = {f"candidate{i}": model for i, (_, model) in enumerate(candidates)}
-    return node(plan, "choose", spec, data=data, **models)
+    parents = {f"candidate{i}": model for i, (_, model) in enumerate(candidates)}
+    parents |= {f"attacked{i}": outcomes for i, outcomes in enumerate(attacked)}
+    return node(plan, "choose", spec, data=data, **parents)
 
 
 def craft(

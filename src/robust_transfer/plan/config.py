@@ -9,7 +9,7 @@ from pydantic import Field, create_model
 from robust_transfer.errors import UserError
 from robust_transfer.plan.layers import Layer, is_mapping, lay_over, look, scale_name, without_nulls
 from robust_transfer.plan.mistakes import check, did_you_mean, heading, path_of
-from robust_transfer.plan.protocol import PROTOCOLS, SWITCHES, Protocol, resolve
+from robust_transfer.plan.protocol import NAMES, Protocol, chosen, resolve, set_apart
 from robust_transfer.plan.shapes import Shape, shape_of
 from robust_transfer.plan.specs import (
     AnyDataset,
@@ -51,7 +51,7 @@ class Settings(Spec):
     protocol: Protocol = "corrected"
     """Where paper and code disagree: paper (the text), code (the authors') or corrected (the sound way)."""
     switches: dict[str, Protocol] = Field(default_factory=dict)
-    """Single disagreements set apart from the protocol, e.g. {D15: code}."""
+    """Single disagreements set apart from the protocol, e.g. {D15: code}, or all parts of one, e.g. {D6: code}."""
     studies: Annotated[list[str], Field(min_length=1)]
     """The papers whose tables and figures are made, and custom for a study of one's own."""
     main_study: str
@@ -71,7 +71,7 @@ class Settings(Spec):
     @property
     def protocol_in_words(self) -> str:
         """The protocol, and the switches that are set apart from it."""
-        apart = ", ".join(f"{switch}: {choice}" for switch, choice in self.switches.items() if choice != self.protocol)
+        apart = ", ".join(f"{name}: {choice}" for name, choice in set_apart(self.protocol, self.switches).items())
         return f"protocol {self.protocol}" + (f" but for {apart}" if apart else "")
 
     def seeded(self, schedule: Schedule) -> Schedule:
@@ -96,9 +96,9 @@ def load(
 
     switches = values["switches"] if isinstance(values.get("switches"), dict) else {}
     mistakes += [
-        f"switches.{name}: unknown switch; the switches are {', '.join(SWITCHES)}"
+        f"switches.{name}: unknown switch; the switches are {', '.join(NAMES)}"
         for name in switches
-        if name not in SWITCHES
+        if name not in NAMES
     ]
     choices = chosen(values.get("protocol"), switches)
 
@@ -118,12 +118,6 @@ def shape_of_all(sections: tuple[tuple[str, type[Spec]], ...]) -> Shape:
     """The shape of the whole config, with the sections of some studies."""
     fields: dict[str, Any] = {name: (section, ...) for name, section in sections}
     return shape_of(create_model("Config", __base__=Settings, **fields))
-
-
-def chosen(protocol: Any, switches: Mapping[str, Any]) -> dict[str, str]:
-    """Switch -> protocol. A wrong protocol counts as `corrected`, so that other mistakes can be found beside it."""
-    general = protocol if protocol in PROTOCOLS else "corrected"
-    return dict.fromkeys(SWITCHES, general) | {name: choice for name, choice in switches.items() if choice in PROTOCOLS}
 
 
 def fail(mistakes: Iterable[str], layers: Sequence[Layer]) -> None:

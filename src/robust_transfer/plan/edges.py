@@ -158,9 +158,6 @@ def _of_training(node: Node, recipe: Recipe, data: Node, facts: Facts) -> Iterat
         yield Misfit(node, schedule, "batch_size", f"{sentence}; lower batch_size or keep more images")
         return
     length = schedule.iterations or (schedule.epochs or 0) * per_epoch
-    if schedule.head_first > length:
-        sentence = f"{schedule.head_first} is more than all {length} iterations; lower it or train longer"
-        yield Misfit(node, schedule, "head_first", sentence)
     if averaging and averaging.every > length:
         sentence = f"the training ends after {length} iterations, before the first average; lower it or train longer"
         yield Misfit(node, averaging, "every", sentence)

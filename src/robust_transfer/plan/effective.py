@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from robust_transfer.errors import UserError
-from robust_transfer.plan.config import Settings, chosen, shape_of_all
+from robust_transfer.plan.config import Settings, shape_of_all
 from robust_transfer.plan.layers import Keys, Layer, lay_over, look
 from robust_transfer.plan.mistakes import did_you_mean
+from robust_transfer.plan.protocol import chosen
 from robust_transfer.plan.reading import CoreDumper
 from robust_transfer.plan.specs import Spec
 

@@ -4,10 +4,13 @@ A value that depends on a switch is written in the YAML files as a mapping with 
 
     batch_size: {D12: {paper: 100, code: 128, corrected: 100}}
 
-`protocol` in config.yaml sets every switch; `switches` sets single ones. `paper` does what the text says, `code` what
-the authors' code did, `corrected` what is methodically right.
+`protocol` in config.yaml sets every switch; `switches` sets single ones, or all parts (D6a, D6b, ...) of a compound one
+(D6). `paper` does what the text says, `code` what the authors' code did, `corrected` what is methodically right.
 """
 
+import re
+from collections.abc import Mapping
+from string import ascii_lowercase
 from typing import Any, Literal, NamedTuple, get_args
 
 Protocol = Literal["paper", "code", "corrected"]
@@ -46,12 +49,33 @@ SWITCHES: dict[str, Switch] = {
         code="cosine to zero; on",
         corrected="cosine to zero; off",
     ),
-    "D4": Switch(
+    "D4a": Switch(
         study="cartl",
-        topic="learning without forgetting",
-        paper="as Shafahi: l2, batch norm held",
-        code="l1, batch norm trained, another length, best epoch kept",
-        corrected="as paper",
+        topic="batch norm's statistics in learning without forgetting",
+        paper="as Shafahi: held",
+        code="move",
+        corrected="held",
+    ),
+    "D4b": Switch(
+        study="cartl",
+        topic="length of learning without forgetting",
+        paper="as Shafahi: 20,000 iterations, the first half for the head alone",
+        code="52 epochs, 25 of them for the head alone",
+        corrected="as Shafahi",
+    ),
+    "D4c": Switch(
+        study="cartl",
+        topic="weights kept of learning without forgetting",
+        paper="the last",
+        code="those of the best epoch on *test* images (here on validation images)",
+        corrected="the last",
+    ),
+    "D4d": Switch(
+        study="cartl",
+        topic="lambda_d of learning without forgetting where the paper names none",
+        paper="Shafahi's code's, 0.005",
+        code="the same",
+        corrected="chosen on validation images by accuracy and robustness",
     ),
     "D5": Switch(
         study="cartl",
@@ -60,19 +84,54 @@ SWITCHES: dict[str, Switch] = {
         code="drift",
         corrected="held",
     ),
-    "D6": Switch(
+    "D6a": Switch(
         study="cartl",
-        topic="what the text leaves open",
-        paper="PyTorch's head, the source's normalisation",
-        code="head from U[0, 1), CIFAR-100's normalisation everywhere, rotations by 15 degrees, last epoch kept",
-        corrected="as paper",
+        topic="weights of a target's new head",
+        paper="not said: PyTorch's",
+        code="from U[0, 1)",
+        corrected="PyTorch's",
     ),
-    "D7": Switch(
+    "D6b": Switch(
+        study="cartl",
+        topic="normalisation of sources other than CIFAR-100",
+        paper="not said: by their own statistics",
+        code="by CIFAR-100's",
+        corrected="by their own statistics",
+    ),
+    "D6c": Switch(
+        study="cartl",
+        topic="rotation of CIFAR's training images",
+        paper="not said: none",
+        code="by up to 15 degrees",
+        corrected="none",
+    ),
+    "D6d": Switch(
+        study="cartl",
+        topic="weights kept of a source",
+        paper="not said: the last",
+        code="those of the epoch most robust on *training* images",
+        corrected="those of the epoch most robust on validation images",
+    ),
+    "D7a": Switch(
         study="shafahi",
-        topic="learning without forgetting",
-        paper="l2, lr 0.01 as in the appendix, batch norm not trained",
-        code="l1, lr 0.001 as in section 6, scale and shift trained, statistics held",
-        corrected="as code, to which the printed λ belong",
+        topic="distance of features in learning without forgetting (cartl's too)",
+        paper="l2",
+        code="l1",
+        corrected="l1, to which the printed λ belong",
+    ),
+    "D7b": Switch(
+        study="shafahi",
+        topic="learning rate of learning without forgetting (cartl's too)",
+        paper="0.01, as in appendix A.1",
+        code="0.001, as in section 6",
+        corrected="as code",
+    ),
+    "D7c": Switch(
+        study="shafahi",
+        topic="batch norm's scale and shift in learning without forgetting (cartl's too)",
+        paper="not trained",
+        code="trained",
+        corrected="as code",
     ),
     "D8": Switch(
         study="vaishnavi",
@@ -154,13 +213,50 @@ SWITCHES: dict[str, Switch] = {
 }
 
 
+def group_of(switch: str) -> str:
+    """The compound switch that a part belongs to: D6 of D6a; a switch without parts is its own."""
+    return switch.rstrip(ascii_lowercase)
+
+
+NAMES = tuple(dict.fromkeys(name for switch in SWITCHES for name in (group_of(switch), switch)))
+"""What `switches` may set: every switch, and compound ones with all their parts."""
+
+
+def parts_of(name: str) -> list[str]:
+    """The switches that a name sets."""
+    return [switch for switch in SWITCHES if name in (switch, group_of(switch))]
+
+
+def chosen(protocol: Any, switches: Mapping[str, Any]) -> dict[str, str]:
+    """Switch -> protocol. A part that is set stands over its compound switch. A wrong protocol counts as `corrected`,
+    so that other mistakes can be found beside it.
+    """
+    found = dict.fromkeys(SWITCHES, protocol if protocol in PROTOCOLS else "corrected")
+    for name in sorted(switches, key=SWITCHES.__contains__):
+        if switches[name] in PROTOCOLS:
+            found |= dict.fromkeys(parts_of(name), switches[name])
+    return found
+
+
+def set_apart(protocol: Protocol, switches: Mapping[str, Protocol]) -> dict[str, str]:
+    """The switches that do not follow the protocol, and what they follow; a compound one whose parts agree is named
+    itself.
+    """
+    choices, apart = chosen(protocol, switches), {}
+    for switch, choice in choices.items():
+        agree = {choices[part] for part in parts_of(group_of(switch))} == {choice}
+        if choice != protocol:
+            apart[group_of(switch) if agree else switch] = choice
+    return apart
+
+
 def is_switched(value: Any) -> bool:
     """Whether a YAML value is of the form {D12: {...}}."""
     return isinstance(value, dict) and len(value) == 1 and _is_name(next(iter(value)))
 
 
 def _is_name(key: Any) -> bool:
-    return isinstance(key, str) and key[:1] == "D" and key[1:].isdigit()
+    return isinstance(key, str) and re.fullmatch(r"D[0-9]+[a-z]?", key) is not None
 
 
 def resolve(value: Any, choices: dict[str, str], mistakes: list[str], path: str = "") -> Any:

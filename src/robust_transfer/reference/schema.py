@@ -13,7 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from robust_transfer.plan.config import shape_of_all
 from robust_transfer.plan.descriptions import description, summary
-from robust_transfer.plan.protocol import PROTOCOLS, SWITCHES
+from robust_transfer.plan.protocol import NAMES, PROTOCOLS, SWITCHES, parts_of
 from robust_transfer.specs.attacks import Stepped
 from robust_transfer.specs.fields import number
 from robust_transfer.studies import STUDIES
@@ -162,7 +162,7 @@ def schema() -> Json:
         "description": keys["switches"]["description"],
         "default": {},
         "type": "object",
-        "properties": {name: {"description": _about(name), "enum": list(PROTOCOLS)} for name in SWITCHES},
+        "properties": {name: {"description": _about(name), "enum": list(PROTOCOLS)} for name in NAMES},
         "additionalProperties": False,
     }
     keys["extends"] = {
@@ -194,7 +194,8 @@ def reference(name: str) -> Json:
 
 
 def _about(switch: str) -> str:
-    return f"{SWITCHES[switch].topic} ({SWITCHES[switch].study})"
+    parts = [SWITCHES[part] for part in parts_of(switch)]
+    return f"{'; '.join(part.topic for part in parts)} ({parts[0].study})"
 
 
 def _short(name: str) -> str:

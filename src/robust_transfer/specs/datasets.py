@@ -50,7 +50,9 @@ class Dataset(Spec):
     halves_seed: Seed = 0
     """Seed of that draw."""
     validation: Fraction = 0.1
-    """Share of the training part held out, class by class, for every choice that is made (0 = none)."""
+    """Share of the training part held out, class by class, from each run that chooses by it (0 = none); all train in
+    the others.
+    """
     limit: Count | None = None
     """Keep at most this many images a class and split, for trials; all by default."""
     seed: Seed = 0

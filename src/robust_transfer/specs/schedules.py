@@ -65,7 +65,7 @@ class Schedule(Spec):
     warm_up: WholeNumber = 0
     """So long, in the same unit, the rate rises from 0 in a straight line (Goyal et al. 2017)."""
     head_first: WholeNumber = 0
-    """So many iterations move the head alone (a warm start of it)."""
+    """The head alone moves for so long (a warm start of it), in epochs or iterations, as the length is."""
     crop_padding: WholeNumber = 0
     """Pixels of black border for random crops (0 = none)."""
     flip: bool = False
@@ -77,6 +77,11 @@ class Schedule(Spec):
     seed: WholeNumber = 0
     """Seed of initialisation, order, augmentation and attacks' random starts; the config's unless given."""
 
+    @property
+    def length(self) -> tuple[int, str]:
+        """How long, and in what: epochs or iterations."""
+        return (self.epochs, "epochs") if self.epochs else (self.iterations or 0, "iterations")
+
     @model_validator(mode="after")
     def _one_length(self):
         if (self.epochs is None) == (self.iterations is None):
@@ -85,8 +90,9 @@ class Schedule(Spec):
 
     @model_validator(mode="after")
     def _the_rest_moves_too(self):
-        if self.iterations and self.head_first > self.iterations:
-            raise ValueError(f"head_first: {self.head_first} is more than all {self.iterations} iterations; lower it")
+        length, unit = self.length
+        if self.head_first > length:
+            raise ValueError(f"head_first: {self.head_first} is more than all {length} {unit}; lower it")
         return self
 
     @model_validator(mode="after")
@@ -97,14 +103,13 @@ class Schedule(Spec):
 
     @model_validator(mode="after")
     def _milestones_fit(self):
-        unit = "epochs" if self.epochs else "iterations"
-        length = self.epochs or self.iterations
+        length, unit = self.length
         if self.decay == "steps" and not self.milestones:
             raise ValueError(f"milestones: decay: steps wants the {unit} at which lr falls, e.g. [100, 150]")
         if self.decay != "steps" and self.milestones:
             raise ValueError(f"milestones: none are wanted with decay: {self.decay}; write milestones: [] beside it")
         if self.milestones != sorted(set(self.milestones)):
             raise ValueError(f"milestones: {unit} in rising order are wanted, each once")
-        if self.milestones and length and self.milestones[-1] >= length:
+        if self.milestones and self.milestones[-1] >= length:
             raise ValueError(f"milestones: {self.milestones[-1]} lies at or beyond the last of {length} {unit}")
         return self

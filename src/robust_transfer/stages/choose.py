@@ -13,7 +13,8 @@ from robust_transfer.stages.node import Kind, Node
 
 class Choose(Spec):
     """The split on which candidates are compared, and the values that each was trained with, in the order of the
-    parents candidate0, candidate1, ...
+    parents candidate0, candidate1, ...; where there are attacked0, attacked1, ..., their outcomes under an attack count
+    as much as those without one.
     """
 
     split: SplitName
@@ -23,8 +24,11 @@ class Choose(Spec):
 def run(job: Job) -> dict[str, Any]:
     """Write the best candidate's model, and in its file the values it was trained with; the first of equals wins.
 
-    Returns the chosen values, and every candidate's accuracy in per cent in the order of the spec.
+    Returns the chosen values, and in the order of the spec every candidate's accuracy in per cent and, where it counts,
+    its accuracy under the attack (`robustness`).
     """
+    import pandas as pd
+
     from robust_transfer.data import tensors
     from robust_transfer.models import files
     from robust_transfer.models.classifier import predict
@@ -32,17 +36,24 @@ def run(job: Job) -> dict[str, Any]:
     part = tensors.load(job.parent("data")).in_memory(job.spec.split)
     images, labels = part.images.to(job.device), part.labels.to(job.device)
     found: list[int] = []
+    withstood: list[int] = []
+    best = -1
     for i, values in enumerate(job.spec.candidates):
         network, spec, channels, classes = files.load(job.parent(f"candidate{i}"))
         with job.blaming(f"candidate{i}"):
             logits = predict(network.to(job.device), images)
-        right = int((logits.argmax(1) == labels).sum())
-        if not found or right > max(found):
+        found.append(int((logits.argmax(1) == labels).sum()))
+        if job.has(f"attacked{i}"):
+            outcomes = pd.read_parquet(job.parent(f"attacked{i}"))
+            withstood.append(int((outcomes.prediction == outcomes.label).sum()))
+        right = found[-1] + sum(withstood[-1:])
+        if right > best:
+            best = right
             # With what the candidate itself took from an earlier choice, so that one choice says all.
             chosen = files.metadata(job.parent(f"candidate{i}")).get("tuned", {}) | values
             files.save(job.output, network.cpu(), spec, channels, classes, chosen=chosen)
-        found.append(right)
-    return {"chosen": chosen, "accuracies": [100 * right / len(part) for right in found], "n": len(part)}
+    metrics = {"chosen": chosen, "accuracies": [100 * right / len(part) for right in found], "n": len(part)}
+    return metrics | ({"robustness": [100 * right / len(part) for right in withstood]} if withstood else {})
 
 
 def slug(spec: Choose, parents: Mapping[str, Node]) -> str:

@@ -5,7 +5,7 @@ by `table` or `figure` are what it adds to the plan, in the order in which they 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BeforeValidator, ValidationError
@@ -48,11 +48,16 @@ Units = Annotated[Last, BeforeValidator(last_units)]
 
 @dataclass(frozen=True)
 class Data:
-    """A data set by its name in the config, and the node that prepares it."""
+    """A data set by its name in the config, as it is divided for some run."""
 
     name: str
     dataset: AnyDataset
-    node: Node
+    plan: Plan = field(repr=False, compare=False)
+
+    @property
+    def node(self) -> Node:
+        """The node that prepares it."""
+        return build.prepare(self.plan, self.dataset)
 
 
 @dataclass(frozen=True)
@@ -171,10 +176,22 @@ class Study(Generic[S]):
 
     # ---- models ------------------------------------------------------------------------------------------------------
 
-    def data(self, name: str) -> Data:
-        """A data set of the config."""
+    def data(self, name: str, held_out: bool = False) -> Data:
+        """A data set of the config. Its validation split is held out only from a run whose schedule reads it, unless it
+        is held out from all, so that runs can be compared on it: held_out, or evaluated_on: validation. Otherwise its
+        images train. The test split is the same in either case.
+        """
         dataset = self.settings.datasets[name]
-        return Data(name, dataset, build.prepare(self.plan, dataset))
+        if not held_out and self.section.evaluated_on == "test":
+            dataset = dataset.with_(validation=0)
+        return Data(name, dataset, self.plan)
+
+    def _divided(self, data: Data, schedule: Schedule) -> Data:
+        """A data set as a run of this schedule has it."""
+        if not (key := checks.validation_key(schedule)):
+            return data
+        self._needs_validation(data, schedule, *key)
+        return self.data(data.name, held_out=True)
 
     def network(self, name: str) -> AnyNetwork:
         """A network of the config."""
@@ -182,7 +199,8 @@ class Study(Generic[S]):
 
     def pretrained(self, data: Data, network: AnyNetwork, schedule: Schedule, **parts: Any) -> Model:
         """A network trained from a random start with no help. schedule: as the section has it. parts: of its Recipe."""
-        recipe = self._recipe(data, network, schedule, network=network, **parts)
+        data = self._divided(data, schedule)
+        recipe = self._recipe(network, schedule, network=network, **parts)
         node = build.pretrain(self.plan, data.node, recipe)
         self.schedules.setdefault(node.id, schedule)
         return Model(node, network, data)
@@ -202,8 +220,8 @@ class Study(Generic[S]):
         teacher: whose stages are distilled. keeps_features: it must keep the features of its start. tuned_by: the
         choice it takes values from. schedule, parts: as in `pretrained`.
         """
-        network = start.network if start else parts["network"]
-        recipe = self._recipe(data, network, schedule, **parts)
+        network, data = start.network if start else parts["network"], self._divided(data, schedule)
+        recipe = self._recipe(network, schedule, **parts)
         node = build.transfer(
             self.plan,
             data.node,
@@ -235,18 +253,30 @@ class Study(Generic[S]):
         self._mistaken(f"{self.name}.{key}", checks.weights_of_others(network))
         return Model(build.bring(self.plan, network, weights), network)
 
-    def chosen(self, data: Data, candidates: list[tuple[dict[str, float], Model]], chosen_on: SplitName) -> Model:
-        """The best of several models on the split that the section chooses on, each with the values it had."""
+    def chosen(
+        self,
+        data: Data,
+        candidates: list[tuple[dict[str, float], Model]],
+        chosen_on: SplitName,
+        under: AnyAttack | None = None,
+        wanted_by: tuple[Spec, str, str] | None = None,
+    ) -> Model:
+        """The best of several models on a split, each with the values it had.
+
+        data: held out from all of them, where that split is validation. under: an attack, the accuracy under which
+        counts as much as the clean one. wanted_by: what has the key that wants the choice, the key, and a value of it
+        that needs no validation split; the section and its chosen_on unless given.
+        """
         if chosen_on == "validation":
-            self._needs_validation(data, self.section, "chosen_on", "test")
+            self._needs_validation(data, *(wanted_by or (self.section, "chosen_on", "test")))
         nodes = [(values, model.node) for values, model in candidates]
-        node = build.choose(self.plan, data.node, nodes, chosen_on)
+        attacked = [self.attacked(model, under, split=chosen_on) for _, model in candidates] if under else []
+        node = build.choose(self.plan, data.node, nodes, chosen_on, attacked)
         _, first = candidates[0]
         return Model(node, first.network, data, first.source)
 
     def _recipe(
         self,
-        data: Data,
         of: AnyNetwork,
         schedule: Schedule,
         augmentation: Augmentation | None = None,
@@ -254,8 +284,6 @@ class Study(Generic[S]):
         **parts: Any,
     ) -> Recipe:
         """The recipe of a run that trains the network `of`; values: what a grid search tries (Recipe.with_values)."""
-        if key := checks.validation_key(schedule):
-            self._needs_validation(data, schedule, *key)
         augmented = augmentation.model_dump() if augmentation else {}
         recipe = Recipe(schedule=self.settings.seeded(schedule).model_copy(update=augmented), **parts)
         if beyond := checks.too_deep(recipe, of):
@@ -289,12 +317,14 @@ class Study(Generic[S]):
         """Each image's outcome as an adversarial example of the model's own data."""
         return build.evaluate(self.plan, model.node, model.data.node, examples)
 
-    def attacked(self, model: Model, attack: AnyAttack, by: Model | None = None) -> Node:
-        """Each image's outcome under an attack on this very model, or on another one: `by`."""
+    def attacked(
+        self, model: Model, attack: AnyAttack, by: Model | None = None, split: SplitName | None = None
+    ) -> Node:
+        """Each image's outcome under an attack on this very model, or on another one: `by`. split: as in `clean`."""
         if sentence := checks.too_few_classes(attack, model.data.dataset):
             self._mistaken(self._path(attack), sentence)
-            return self.clean(model)
-        by, split, seed = by or model, self._evaluated(model.data), self.settings.seed
+            return self.clean(model, split)
+        by, split, seed = by or model, split or self._evaluated(model.data), self.settings.seed
         attack = self._in_units_of(by.network, attack)
         return build.attacked(self.plan, model.node, model.data.node, attack, seed, split, by=by.node)
 
@@ -321,7 +351,7 @@ class Study(Generic[S]):
 
     def _needs_validation(self, data: Data, owner: Spec, key: str, instead: str) -> None:
         """Note where the validation split is missing that a key needs. owner: what has the key. instead: see checks."""
-        if data.dataset.validation == 0:
+        if self.settings.datasets[data.name].validation == 0:
             self._without_validation.setdefault(data.name, {})[f"{self._path(owner)}.{key}"] = instead
 
     def _mistaken(self, path: str, sentence: str | None) -> None:

@@ -23,16 +23,16 @@ from robust_transfer.plan.specs import (
     Last,
     Positive,
     Schedule,
-    Similarity,
     Spec,
     Spectral,
     Terms,
     TrainingAttack,
 )
-from robust_transfer.studies import extra
-from robust_transfer.studies.base import Cell, Model, Numbers, Units, figure, in_row, placed, table
+from robust_transfer.studies import extra, forgetting
+from robust_transfer.studies.base import Cell, Data, Model, Numbers, Units, figure, in_row, placed, table
 from robust_transfer.studies.checks import DatasetName, NetworkName, Refers, TargetName
 from robust_transfer.studies.extra import NONE, Paper, ours
+from robust_transfer.studies.forgetting import Forgetting
 from robust_transfer.studies.protocols import Headline
 
 SourceName = Annotated[str, Refers("source", section="sources")]
@@ -109,19 +109,15 @@ class NonExpansive(Spec):
     """Whether batch norm's running statistics are held in the frozen part, or drift with the new data."""
 
 
-class Forgetting(Spec):
-    """Learning without forgetting."""
+class Baseline(Forgetting):
+    """Learning without forgetting, what CARTL stands against."""
 
     weights: Several[Positive]
     """The lambda_d of figure 4."""
-    weight: Positive
-    """The lambda_d everywhere else."""
-    norm: Literal["l1", "l2"]
-    """Norm of the features' difference."""
-    affine: Literal["train", "freeze"]
-    """Whether batch norms' scale and shift train."""
-    trained_statistics: Literal["hold", "move"]
-    """Whether batch norm's running statistics are held, or move with the new data."""
+    weight: Positive | None = None
+    """The lambda_d everywhere else; none chooses among `weights` for each transfer, by the mean of accuracy and
+    robustness on validation images, and trains with it on all images.
+    """
 
 
 class LessData(Spec):
@@ -140,8 +136,6 @@ class Schedules(Spec):
     """Adversarial training of the sources."""
     fine_tuning: Schedule
     """Vanilla transfer and NEFT."""
-    lwf: Schedule
-    """Learning without forgetting."""
 
 
 class Section(extra.Section):
@@ -175,12 +169,10 @@ class Section(extra.Section):
     """
     fdm: Distance
     neft: NonExpansive
-    lwf: Forgetting
+    lwf: Baseline
     schedules: Schedules
     augmentation: dict[DatasetName, Augmentation] = {}  # noqa: RUF012 (pydantic copies it)
-    """Of training images, by data set; none unless given, and none for LwF, whose source features are those of the
-    images as they are.
-    """
+    """Of training images, by data set; none unless given, and none for LwF."""
     adversarial_training: TrainingAttack
     """The attack that sources are trained against."""
     attack: AnyAttack
@@ -288,17 +280,24 @@ class Cartl(Paper[Section]):
 
     def lwf(self, pair: Pair, weight: float | None = None, share: float = 1.0) -> Model:
         """Learning without forgetting of the whole network. weight: lambda_d, the section's unless given."""
-        lwf = self.section.lwf
-        return self.transferred(
-            self.data(self.target(pair)),
-            self.source(pair.source),
-            self.section.schedules.lwf,
-            keeps_features=True,
-            affine=lwf.affine,
-            trained_statistics=lwf.trained_statistics,
-            inputs=Inputs(share=share),
-            terms=Terms(similarity=Similarity(weight=weight or lwf.weight, norm=lwf.norm)),
-        )
+        weight, inputs = weight or self.section.lwf.weight, Inputs(share=share)
+        if weight:
+            return self.lwf_on(self.data(self.target(pair)), pair, weight, inputs=inputs)
+        best, *_ = self.section.lwf.weights  # stands for the one that is chosen
+        choice = self.best_lwf(pair).node
+        data = self.data(self.target(pair))
+        return self.lwf_on(data, pair, best, inputs=inputs, tuned=["similarity"], tuned_by=choice)
+
+    def lwf_on(self, data: Data, pair: Pair, weight: float, **parts: Any) -> Model:
+        """Learning without forgetting with one lambda_d."""
+        return forgetting.transferred(self, self.section.lwf, data, self.source(pair.source), weight, **parts)
+
+    def best_lwf(self, pair: Pair) -> Model:
+        """Of all lambda_d the best on validation images, which none of them was trained on."""
+        lwf, data = self.section.lwf, self.data(self.target(pair), held_out=True)
+        candidates = [({"similarity": weight}, self.lwf_on(data, pair, weight)) for weight in lwf.weights]
+        wanted_by = lwf, "weight", "0.005"
+        return self.chosen(data, candidates, "validation", under=self.section.attack, wanted_by=wanted_by)
 
     def compared(self, scenario: Scenario, share: float = 1.0) -> dict[str, Model]:
         """The three methods, by their printed names."""

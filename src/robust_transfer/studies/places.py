@@ -6,7 +6,7 @@ from pathlib import Path
 from robust_transfer.plan.config import Settings
 from robust_transfer.plan.edges import Misfit, misfits
 from robust_transfer.plan.graph import Plan
-from robust_transfer.plan.specs import Attack, Recipe, Schedule, Spec
+from robust_transfer.plan.specs import Attack, Dataset, Recipe, Schedule, Spec
 from robust_transfer.studies import checks
 from robust_transfer.studies.base import Study
 
@@ -48,9 +48,10 @@ def _specs(settings: Settings, studies: Sequence[Study]) -> Iterator[tuple[str, 
 
 
 def _is(spec: Spec, part: Spec | None) -> bool:
-    """Whether a spec of the config is the part of a node; of an attack, or what the plan makes of it."""
+    """Whether a spec of the config is the part of a node, or what the plan makes of it."""
     if part is None or not isinstance(spec, Attack):
-        return part is not None and isinstance(spec, type(part)) and spec.canonical() == part.canonical()
+        divided = {"validation"} if isinstance(spec, Dataset) else set()  # see Study.data
+        return part is not None and isinstance(spec, type(part)) and _without(spec, divided) == _without(part, divided)
     filled_in = {"mean", "std"}
     of_attack = [spec, *spec.members()]
     return any(_without(each, filled_in) == _without(part, filled_in) for each in of_attack)

@@ -20,7 +20,8 @@ def switches_of(study: str, workflow: Path) -> list[str]:
         content = read_yaml(path)
         found |= set(_switches(content.get(study, {})))
         if path.parent.name == "scales":
-            found |= set(_switches(content.get("datasets", {}))) & _named_for(study)
+            shared = [content.get(key, {}) for key in ("datasets", "networks")]
+            found |= set(_switches(shared)) & _named_for(study)
     return [switch for switch in SWITCHES if switch in found]
 
 

@@ -30,7 +30,7 @@ from robust_transfer.training.averaging import Average
 from robust_transfer.training.checkpoint import Progress
 from robust_transfer.training.lars import Lars
 from robust_transfer.training.objective import Objective
-from robust_transfer.training.schedule import iterations_of, learning_rate
+from robust_transfer.training.schedule import in_iterations, iterations_of, learning_rate
 
 log = logging.getLogger(__name__)
 LOOK_EVERY = 20
@@ -102,7 +102,7 @@ def train(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             objective.after_backward()
-        if progress.iteration < schedule.head_first:
+        if progress.iteration < in_iterations(schedule, schedule.head_first, per_epoch):
             _leave_all_but(network.head, trained)
         optimiser.step()
 
@@ -142,10 +142,6 @@ def train(
 
 def _must_be_reached(recipe: Recipe, length: int) -> None:
     """What is to come within the run, whose length may follow from the number of images."""
-    if recipe.schedule.head_first > length:
-        raise UserError(
-            f"head_first: {recipe.schedule.head_first} is more than all {length} iterations; lower it or train longer"
-        )
     if recipe.averaging and recipe.averaging.every > length:
         raise UserError(
             f"the training ends after {length} iterations, before the first average; "

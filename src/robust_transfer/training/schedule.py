@@ -8,7 +8,13 @@ from robust_transfer.specs.schedules import Schedule
 
 def iterations_of(schedule: Schedule, per_epoch: int) -> int:
     """How many iterations a training has, given how many make an epoch."""
-    return schedule.iterations or (schedule.epochs or 0) * per_epoch
+    length, _ = schedule.length
+    return in_iterations(schedule, length, per_epoch)
+
+
+def in_iterations(schedule: Schedule, span: int, per_epoch: int) -> int:
+    """A span in the unit of the schedule's length, in iterations."""
+    return span * per_epoch if schedule.epochs else span
 
 
 @dataclass
@@ -40,7 +46,7 @@ def learning_rate(schedule: Schedule, iteration: int, per_epoch: int, falls: int
     cosine: half a cosine to zero over all iterations; plateau: lr * gamma^falls. A warm-up multiplies the rate by the
     part of it that is done, and does not shift the rest.
     """
-    rising = schedule.warm_up * (per_epoch if schedule.epochs else 1)
+    rising = in_iterations(schedule, schedule.warm_up, per_epoch)
     return _shape(schedule, iteration, per_epoch, falls) * min(1.0, (iteration + 1) / rising if rising else 1.0)
 
 

@@ -14,7 +14,8 @@ from robust_transfer.plan.config import Settings
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import AnyAttack, AnyNetwork, FeatureAttack, Normalise, Recipe
 from robust_transfer.studies import base
-from robust_transfer.studies.base import Cell, Model, Study, placed, shows
+from robust_transfer.studies.base import Cell, Data, Model, Study, placed, shows
+from robust_transfer.studies.checks import validation_key
 from robust_transfer.studies.custom.section import OWN_SOURCE, Drawn, MadeElsewhere, Shown
 from robust_transfer.studies.custom.section import Section as CustomSection
 from robust_transfer.studies.vaishnavi import smoothing_in_words
@@ -67,10 +68,19 @@ class Custom(Study[CustomSection]):
         sha256 = self.sha256(key, source.file, source.sha256)
         return self.brought(network, f"{key}.weights", source.weights, source.file, sha256)
 
+    def target(self, name: str) -> Data:
+        """A target's data. Validation images are held out from all methods as soon as one of them chooses by them."""
+        section = self.section
+        reads = (
+            (method.grid and section.chosen_on == "validation") or validation_key(method.recipe.schedule)
+            for method in section.methods.values()
+        )
+        return self.data(section.targets[name], held_out=any(reads))
+
     def ready(self, name: str) -> Model:
         """A model that is trained already, on the classes of its target."""
         ready, key = self.section.models[name], f"models.{name}"
-        data = self.data(self.section.targets[ready.target])
+        data = self.target(ready.target)
         sha256 = self.sha256(key, ready.file, ready.sha256)
         return self.brought(self.network_here(ready.network), key, None, ready.file, sha256, data)
 
@@ -80,13 +90,13 @@ class Custom(Study[CustomSection]):
         if key not in self._models:
             points = self.section.methods[method].points
             models = [(point, self.trained(method, source, target, point)) for point in points]
-            data = self.data(self.section.targets[target])
+            data = self.target(target)
             self._models[key] = self.chosen(data, models, self.section.chosen_on) if points[0] else models[0][1]
         return self._models[key]
 
     def trained(self, name: str, source: str | None, target: str, values: dict[str, float]) -> Model:
         """One run of a method. values: a point of its grid; none without one."""
-        method, data = self.section.methods[name], self.data(self.section.targets[target])
+        method, data = self.section.methods[name], self.target(target)
         origin = self.source(source) if source else None
         start = origin if method.inherits_from_source else None
         if method.after:

@@ -90,8 +90,9 @@ class Renofeation(Paper[Section]):
         """Printed name of the network -> printed name of the target -> task, with the models of all methods; after the
         paper's targets one's own.
         """
+        held_out = self.section.chosen_on == "validation"  # from every run, as they are compared
         tasks = {
-            name: {target: self.task(name, self.data(data)) for target, data in self.targets.items()}
+            name: {target: self.task(name, self.data(data, held_out)) for target, data in self.targets.items()}
             for name in self.section.networks
         }
         main, *others = tasks.values()

@@ -12,7 +12,8 @@ from operator import attrgetter
 from typing import Any, cast
 
 from robust_transfer.plan import build
-from robust_transfer.plan.specs import Head, Inputs, Last, Pgd, Schedule, Similarity, Terms
+from robust_transfer.plan.specs import Head, Inputs, Last, Pgd, Schedule
+from robust_transfer.studies import forgetting
 from robust_transfer.studies.base import Cell, Model, Numbers, figure, grid, placed, shows, table
 from robust_transfer.studies.extra import Paper, ours
 from robust_transfer.studies.protocols import Headline
@@ -89,16 +90,8 @@ class Shafahi(Paper[Section]):
 
     def lwf(self, source: str, target: str, weight: float) -> Model:
         """The robust network, trained on natural images with its features kept near what they were (Eq. 3)."""
-        lwf = self.section.lwf
-        return self.transferred(
-            self.data(target),
-            self.source(source, "robust"),
-            self.section.schedules.lwf,
-            keeps_features=True,
-            trained_statistics="hold",
-            affine=lwf.affine,
-            terms=Terms(similarity=Similarity(weight=weight, norm=lwf.norm)),
-        )
+        start = self.source(source, "robust")
+        return forgetting.transferred(self, self.section.lwf, self.data(target), start, weight)
 
     # ---- section 4.1 and after ---------------------------------------------------------------------------------------
 
@@ -163,7 +156,7 @@ class Shafahi(Paper[Section]):
 
     def lwf_row(self, source: str, target: str, weight: float) -> str:
         """`CIFAR-100+ -> CIFAR-10 robust lambda_d 0.1`."""
-        trained = self.arrow(source, target, plus(self.section.schedules.lwf))
+        trained = self.arrow(source, target, plus(self.section.lwf.schedule))
         return f"{trained} robust lambda_d {printed_number(weight)}"
 
     def own_plus(self, method: str) -> str:

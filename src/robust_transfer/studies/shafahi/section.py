@@ -23,6 +23,7 @@ from robust_transfer.studies import extra
 from robust_transfer.studies.base import Units
 from robust_transfer.studies.checks import DatasetName, NetworkName, Refers
 from robust_transfer.studies.extra import NONE
+from robust_transfer.studies.forgetting import Forgetting
 
 Kind = Literal["natural", "robust"]
 KINDS: tuple[Kind, ...] = ("natural", "robust")
@@ -58,8 +59,6 @@ class Schedules(Spec):
     """Natural and adversarial training."""
     retraining: Schedule
     """What is retrained on natural images, in table 2 and figure 1."""
-    lwf: Schedule
-    """Learning without forgetting."""
 
 
 class Lambdas(Spec):
@@ -75,13 +74,9 @@ class Lambdas(Spec):
     """Table 7: target to itself."""
 
 
-class Forgetting(Spec):
-    """Learning without forgetting. Batch norms' statistics never move in it."""
+class Swept(Forgetting):
+    """Learning without forgetting along lambda_d."""
 
-    norm: Literal["l1", "l2"]
-    """Norm of the features' difference."""
-    affine: Literal["train", "freeze"]
-    """Whether batch norms' scale and shift train."""
     lambdas: Lambdas
 
 
@@ -189,7 +184,7 @@ class Section(extra.Section):
     """Whether batch norm's running statistics are held where the feature extractor is frozen, or drift."""
     attacks: Attacks
     schedules: Schedules
-    lwf: Forgetting
+    lwf: Swept
     large: Large
 
     def name(self, dataset: str) -> str:
