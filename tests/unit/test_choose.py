@@ -33,12 +33,12 @@ def job(tmp_path):
     splits = {name: (np.zeros((5, 8, 8, 1), np.uint8), LABELS.copy()) for name in ("train", "validation", "test")}
     tensors.save(tmp_path / "data", splits, ["a", "b"])
     for place in (0, 1):
-        files.save(tmp_path / f"candidate{place}", always(place), NETWORK, 1, 2)
+        files.save(tmp_path / f"candidate{place}.safetensors", always(place), NETWORK, 1, 2)
     return SimpleNamespace(
         spec=choose.Choose(split="validation", candidates=CANDIDATES),
         device="cpu",
-        output=tmp_path / "chosen",
-        parent=lambda role: tmp_path / role,
+        output=tmp_path / "chosen.safetensors",
+        parent=lambda role: tmp_path / (f"{role}.safetensors" if role.startswith("candidate") else role),
         has=lambda role: (tmp_path / role).exists(),
         blaming=lambda role: nullcontext(),
     )
