@@ -1,9 +1,11 @@
 """Numbers with their 95 % intervals."""
 
 import math
+from statistics import mode
 from typing import NamedTuple
 
-from scipy.stats import binomtest, norm
+import numpy as np
+from scipy.stats import binomtest, norm, t
 
 Z = norm.ppf(0.975)
 
@@ -51,3 +53,32 @@ def improvement(before: Estimate, after: Estimate) -> Estimate:
     half = 100 * math.hypot(halves[0] * ratio, halves[1]) / before.value
     value = 100 * (ratio - 1)
     return Estimate(value, value - half, value + half, n)
+
+
+def over_seeds(estimates: list[Estimate]) -> Estimate:
+    """The mean of a value over seeds, each estimated on the same images. One alone stays as it is.
+
+    Its interval is for other images and other seeds: in squares, the mean reach of the images' intervals (which all
+    share, so that seeds do not narrow it) and that of Student's interval of the mean over seeds.
+    """
+    if len(estimates) == 1:
+        return estimates[0]
+    of_seeds = t.ppf(0.975, len(estimates) - 1) * spread(estimates) / math.sqrt(len(estimates))
+
+    def reach(ends: list[float]) -> float:
+        of_images = [end for end in ends if not math.isnan(end)] or [0.0]  # a number that is no estimate has none
+        return math.hypot(np.mean(of_images), of_seeds)
+
+    mean = float(np.mean([estimate.value for estimate in estimates]))
+    low, high = reach([e.value - e.low for e in estimates]), reach([e.high - e.value for e in estimates])
+    return Estimate(mean, mean - low, mean + high, min(e.n for e in estimates))
+
+
+def spread(estimates: list[Estimate]) -> float:
+    """The standard deviation of values over seeds; NaN of one."""
+    return float(np.std([estimate.value for estimate in estimates], ddof=1)) if len(estimates) > 1 else math.nan
+
+
+def most_frequent(estimates: list[Estimate]) -> Estimate:
+    """The value of most seeds, the first of equals: of what is chosen, where no mean is one of the choices."""
+    return exactly(mode(estimate.value for estimate in estimates))

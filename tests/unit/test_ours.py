@@ -21,7 +21,14 @@ from robust_transfer.tables.tidy import COLUMNS, tidy
 def with_ours(values, rows=(), columns=()):
     """The tidy frame of some values; rows, columns: those that are not the paper's."""
     frame = frame_of(values)
-    return frame.assign(ours=frame.row.isin(rows) | frame.column.isin(columns), published=np.nan, n=10)
+    one = {
+        "seeds": 1,
+        "sd_seeds": np.nan,
+        "replicates": [[v] for v in frame.value],
+        "published": np.nan,
+        "n": 10,
+    }
+    return frame.assign(ours=frame.row.isin(rows) | frame.column.isin(columns), **one)
 
 
 VALUES = {(row, column, "accuracy"): 10.0 * i + j for i, row in enumerate("abc") for j, column in enumerate("xyz")}
@@ -37,7 +44,7 @@ def test_the_tidy_frame_says_what_is_ours(tmp_path):
         {"row": "a", "column": "y", "metric": "accuracy under y", "nodes": {"outcomes": "1"}, "ours": True},
     ]
     frame = tidy("study", "table1", cells, lambda node: tmp_path / "outcomes")
-    assert list(frame.columns) == COLUMNS
+    assert list(frame.columns) == list(COLUMNS)
     assert frame.ours.tolist() == [False, True] and frame.ours.dtype == bool
     assert frame.value.tolist() == [100.0, 100.0]
 

@@ -7,15 +7,17 @@ from importlib.resources import files
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from robust_transfer import store
 from robust_transfer.errors import UserError
-from robust_transfer.estimates import Estimate, mean_of, proportion
+from robust_transfer.estimates import Estimate, exactly, mean_of, over_seeds, proportion
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.published import published_table
 from robust_transfer.run import products
 from robust_transfer.stages.node import KINDS
-from robust_transfer.tables.layout import markdown, wide
+from robust_transfer.tables.layout import markdown, numbers, text, wide
 from robust_transfer.tables.metrics import METRICS, accuracy, attack_success_rate
 from robust_transfer.tables.tidy import COLUMNS, tidy
 from workspace import planned
@@ -151,7 +153,7 @@ def frame_of(results):
 
 def test_tidy_results(tmp_path):
     frame, cells = frame_of(tmp_path)
-    assert list(frame.columns) == COLUMNS
+    assert list(frame.columns) == list(COLUMNS)
     assert list(zip(frame.row, frame.column, strict=True)) == list(RIGHT)
     assert frame.value.tolist() == [90.0, 20.0, 80.0, 0.0]
     assert frame.n.tolist() == [10] * 4
@@ -173,7 +175,7 @@ def test_no_published_number_at_all_is_still_a_number_column(tmp_path):
     frame = tidy("a_study", "table7", without, lambda node: path)
     assert frame.published.dtype == "float64"
     assert frame.published.isna().all()
-    assert "(" not in markdown(frame, SHOWN)
+    assert "published" not in markdown(frame, SHOWN)
 
 
 def test_rows_and_columns_stand_as_given(tmp_path):
@@ -187,20 +189,11 @@ def test_markdown_shows_measured_and_published(tmp_path):
     text = markdown(frame_of(tmp_path)[0], SHOWN)
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     assert text.startswith("# A title\n")
-    assert lines[0] == ["Net", "clean", "attack"]
-    assert lines[2:] == [["zeta", "90.0 (91.0)", "20.0 (98.0)"], ["alpha", "80.0 (92.0)", "0.0"]]
+    assert lines[0] == ["Net", "clean", "clean, published", "attack", "attack, published"]
+    assert lines[2] == ["zeta", "90.0 ± 19.3", "91.0", "20.0 ± 22.7", "98.0"]
+    assert lines[3] == ["alpha", "80.0 ± 22.7", "92.0", "0.0 ± 13.9", ""]
     assert "- Measured here.\n- Published: Printed there.\n" in text
-    assert "n = 10 images" in text
-
-
-def test_the_interval_named_below_a_table_is_the_farthest_that_any_reaches(tmp_path):
-    # Intervals are lopsided: 0 of 10 reaches from 0 to 27.8, 9 of 10 from 59.6 to 98.2.
-    frame = frame_of(tmp_path)[0]
-    reach = max(*(frame.value - frame.ci_low), *(frame.ci_high - frame.value))
-    assert reach == pytest.approx(31.0, abs=0.05)
-    assert "±31.0 " in markdown(frame, SHOWN)
-    only = frame[frame.value == 0]
-    assert "±27.8 " in markdown(only, SHOWN)
+    assert "± is half of the 95 % interval, over n = 10 images." in text
 
 
 def test_decimals_words_and_numbers_of_any_size(tmp_path):
@@ -208,13 +201,74 @@ def test_decimals_words_and_numbers_of_any_size(tmp_path):
     texts = {"Kind": {"zeta": "a plain one", "alpha": "another"}}
     text = markdown(frame, SHOWN | {"decimals": 2, "texts": texts})
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
-    assert lines[0] == ["Net", "Kind", "clean", "attack"]
-    assert lines[2] == ["zeta", "a plain one", "90.00 (91.00)", "20.00 (98.00)"]
-    small = frame.assign(value=[0.0001, 250.0, math.nan, 1.0], published=math.nan, ci_low=math.nan, ci_high=math.nan)
+    assert lines[0] == ["Net", "Kind", "clean", "clean, published", "attack", "attack, published"]
+    assert lines[2] == ["zeta", "a plain one", "90.00 ± 19.31", "91.00", "20.00 ± 22.66", "98.00"]
+    values = {"value": [0.0001, 250.0, math.nan, 1.0], "replicates": [[0.0001], [250.0], [math.nan], [1.0]]}
+    small = frame.assign(**values, published=math.nan, ci_low=math.nan, ci_high=math.nan)
     text = markdown(small, SHOWN | {"general": True, "published": None})
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     assert lines[2:] == [["zeta", "0.0001", "250"], ["alpha", "-", "1"]]
     assert "95 %" not in text and "Published" not in text
+
+
+# ---- several seeds ---------------------------------------------------------------------------------------------------
+
+
+def test_the_mean_over_seeds_is_for_other_images_and_other_seeds():
+    one, two, three = Estimate(80.0, 77.0, 82.0, 100), Estimate(84.0, 79.0, 88.0, 90), Estimate(88.0, 87.0, 91.0, 95)
+    found = over_seeds([one, two, three])
+    of_seeds = 4.302653 * 4 / math.sqrt(3)  # Student's 97.5 % quantile of 2 degrees of freedom; the deviation is 4
+    assert found.value == 84.0
+    assert found.value - found.low == pytest.approx(math.hypot((3 + 5 + 1) / 3, of_seeds), abs=1e-4)
+    assert found.high - found.value == pytest.approx(math.hypot((2 + 4 + 3) / 3, of_seeds), abs=1e-4)
+    assert found.n == 90
+    assert over_seeds([one]) == one
+
+
+def test_numbers_that_are_no_estimates_vary_over_seeds_alone():
+    found = over_seeds([exactly(1.0), exactly(3.0)])
+    assert found.value == 2.0
+    assert found.high - found.value == pytest.approx(12.7062, abs=1e-4), "Student's 97.5 % quantile of one degree"
+
+
+def of_two_seeds(folder):
+    """The tidy frame of an accuracy that two seeds change, and of one that none does."""
+    right = {"0": 9, "1": 7}
+    paths = {name: written(folder / name, [1] * 10, [1] * n + [0] * (10 - n)) for name, n in right.items()}
+    cell = {"column": "x", "metric": "accuracy", "nodes": {"outcomes": "0"}}
+    cells = [cell | {"row": "a", "replicates": [{"outcomes": name} for name in paths]}, cell | {"row": "b"}]
+    return tidy("s", "t", cells, paths.get)
+
+
+def test_a_cell_of_several_seeds_has_each_value_and_both_sources_of_variance(tmp_path):
+    frame = of_two_seeds(tmp_path)
+    assert frame.value.tolist() == [80.0, 90.0]
+    assert frame.replicates.map(list).tolist() == [[90.0, 70.0], [90.0]]
+    assert frame.seeds.tolist() == [2, 1]
+    assert frame.sd_seeds[0] == pytest.approx(20 / math.sqrt(2)) and math.isnan(frame.sd_seeds[1])
+    half = [(each.high - each.low) / 2 for each in (proportion(9, 10), proportion(7, 10))]
+    assert frame.se_images[0] == pytest.approx(sum(half) / 2 / 1.959964)
+    assert frame.nodes.tolist() == ["0 1", "0"]
+
+
+def test_tables_of_several_seeds_show_their_spread(tmp_path):
+    frame = of_two_seeds(tmp_path)
+    assert text(frame, {"corner": "Net"}).x.tolist() == ["80.0 ± 14.1", "90.0"]
+    assert numbers(frame, {"corner": "Net"})["x ±"].round(1).tolist()[0] == 14.1
+    assert "± is the standard deviation over 2 seeds." in markdown(frame, SHOWN)
+
+
+def test_what_is_chosen_is_no_mean_of_choices(tmp_path):
+    for name, value in {"0": 0.1, "1": 10.0, "2": 10.0}.items():
+        save_file({"w": torch.zeros(1)}, tmp_path / name, {"about": json.dumps({"chosen": {"lr": value}})})
+    replicates = [{"choice": name} for name in "012"]
+    cells = [{"row": "a", "column": "x", "metric": "chosen_lr", "nodes": replicates[0], "replicates": replicates}]
+    frame = tidy("s", "t", cells, tmp_path.joinpath)
+    assert frame.value.tolist() == [10.0]
+    assert text(frame, {"corner": "Net", "general": True}).x.tolist() == ["0.1 / 10 / 10"]
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
 
 
 def made(results):
@@ -230,12 +284,18 @@ def test_the_files_of_a_table(tmp_path):
     assert sorted(found) == sorted(
         ["table7.csv", "table7.parquet", "table7.md", "table7.json", "fig7.png", "fig7.svg", "fig7.json"]
     )
-    assert found["table7.csv"].read_bytes() == b"Net,clean,attack\nzeta,90.00,20.00\nalpha,80.00,0.00\n"
+    assert found["table7.csv"].read_text(encoding="utf-8").splitlines() == [
+        "Net,clean,attack,clean ±,attack ±,clean published,attack published",
+        "zeta,90.00,20.00,19.31,22.66,91.00,98.00",
+        "alpha,80.00,0.00,22.66,13.88,92.00,",
+    ]
     parquet = pd.read_parquet(found["table7.parquet"])
-    assert list(parquet.columns) == COLUMNS
+    assert list(parquet.columns) == list(COLUMNS)
     kinds = {name: parquet[name].dtype.kind for name in COLUMNS}
     numbers = {"value": "f", "ci_low": "f", "ci_high": "f", "n": "i", "published": "f"}
+    numbers |= {"seeds": "i", "sd_seeds": "f", "se_images": "f"}
     assert {name: kind for name, kind in kinds.items() if kind in "fiu"} == numbers
+    assert parquet.explode("replicates").replicates.tolist() == [90.0, 20.0, 80.0, 0.0]
     assert found["table7.md"].read_text(encoding="utf-8").startswith("# A title\n")
     for name in ("table7", "fig7"):
         card = json.loads(found[f"{name}.json"].read_text(encoding="utf-8"))
@@ -248,7 +308,7 @@ def test_csv_is_numeric_and_without_blanks(tmp_path):
     table = pd.read_csv(made(tmp_path)["table7.csv"], index_col=0)
     assert table.index.name == "Net"
     assert (table.dtypes == "float64").all()
-    assert not table.isna().any().any()
+    assert table.isna().sum().sum() == 1, "what the paper does not print"
 
 
 def test_the_same_outcomes_give_the_same_bytes(tmp_path):

@@ -98,7 +98,7 @@ def test_a_place_without_a_cell_is_blank_and_radii_have_their_own_decimals(certi
         for line in markdown(frame, spec).splitlines()
         if line[:1] == "|"
     ]
-    assert lines[2:] == [["ST", "60.0", "0.320 (1.584)"], ["CR", "", "0.320"]]
+    assert lines[2:] == [["ST", "60.0 ± 32.6", "0.320 ± 0.336", "1.584"], ["CR", "", "0.320 ± 0.336", ""]]
 
 
 def test_the_csv_keeps_the_decimals_of_the_finest_metric(tmp_path):
@@ -112,8 +112,12 @@ def test_the_csv_keeps_the_decimals_of_the_finest_metric(tmp_path):
     cells = [cell("ST", "ACR", "average_certified_radius", node.id), cell("CR", "SA", "smoothed_accuracy", node.id)]
     spec = {"title": "T", "measured": "M", "published": None, "corner": "Start", "cells": cells}
     for name, more, text in (
-        ("two", {}, "Start,ACR,SA\nST,0.12,\nCR,,100.00\n"),
-        ("three", {"decimals": {"average_certified_radius": 3}}, "Start,ACR,SA\nST,0.123,\nCR,,100.000\n"),
+        ("two", {}, "Start,ACR,SA,ACR ±,SA ±\nST,0.12,,0.00,\nCR,,100.00,,28.07\n"),
+        (
+            "three",
+            {"decimals": {"average_certified_radius": 3}},
+            "Start,ACR,SA,ACR ±,SA ±\nST,0.123,,0.000,\nCR,,100.000,,28.075\n",
+        ),
     ):
         products.make(plan.add_product("table", "s", name, spec | more), plan, "0" * 12, tmp_path)
         assert (tmp_path / f"tables/s/{name}.csv").read_text(encoding="utf-8") == text

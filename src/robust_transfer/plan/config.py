@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, create_model
+from pydantic import AfterValidator, Field, create_model
 
 from robust_transfer.errors import UserError
 from robust_transfer.plan.layers import Layer, is_mapping, lay_over, look, scale_name, without_nulls
@@ -24,6 +24,13 @@ from robust_transfer.plan.specs import (
 )
 
 Known = TypeVar("Known")
+
+
+def each_once(entries: list) -> list:
+    """A list, refused where an entry stands in it twice."""
+    if any(entry in entries[:place] for place, entry in enumerate(entries)):
+        raise ValueError("an entry stands here twice; take one away")
+    return entries
 
 
 class Machine(Spec):
@@ -60,6 +67,8 @@ class Settings(Spec):
     """true also makes results/tables/STUDY/protocols: what each switch does to the headline numbers."""
     seed: WholeNumber = 0
     """Seed of every initialisation, order, augmentation and random start."""
+    seeds: Annotated[list[WholeNumber], AfterValidator(each_once)] = []  # noqa: RUF012 (pydantic copies it)
+    """Several seeds in place of one: every training and attack runs with each, and what is shown is their mean."""
     data_root: str = "data"
     """Folder of the data sets that are not embedded; relative to config.yaml."""
     machine: Machine = Machine()
@@ -67,6 +76,11 @@ class Settings(Spec):
     """The data sets by name."""
     networks: dict[str, AnyNetwork]
     """The networks by name."""
+
+    @property
+    def all_seeds(self) -> list[int]:
+        """The seeds that are planned; `seed` is the one that a study plans with."""
+        return self.seeds or [self.seed]
 
     @property
     def protocol_in_words(self) -> str:
@@ -91,6 +105,8 @@ def load(
     shape = shape_of_all(tuple(sections.items()))
     values: dict[str, Any] = {}
     for layer in layers:
+        if "seed" in layer.values:  # it goes before the seeds of the layers below
+            values.pop("seeds", None)
         for key, value in layer.values.items():  # the whole config is no switched value, whatever its keys
             values[key] = lay_over(values[key], value, shape.under({}, key)) if key in values else value
 

@@ -46,7 +46,8 @@ def values_of(
         if look(written, keys, {}):
             yield Value(keys, value, *_origin(keys, layers, choices))
         elif keys[-1] == "seed" and keys[0] in sections:  # see Settings.seeded
-            yield Value(keys, settings.seed, *_origin(("seed",), layers, choices))
+            if not settings.seeds:
+                yield Value(keys, settings.seed, *_origin(("seed",), layers, choices))
         else:
             yield Value(keys, value, "default", None)
 

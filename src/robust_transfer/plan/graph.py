@@ -1,8 +1,8 @@
 """The plan: nodes, and the tables, figures and verdicts on claims made from them."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from robust_transfer.specs.fields import Spec
@@ -11,7 +11,7 @@ from robust_transfer.stages.node import KINDS, Node
 
 INHERITED = ("start", "model", "candidate0")
 """Roles of parents whose network a node's own is."""
-PRODUCTS: dict[str, int] = {"table": 2, "figure": 1, "claim": 1}
+PRODUCTS: dict[str, int] = {"table": 3, "figure": 2, "claim": 1}
 """The version of each kind of product, raised when the same spec comes to show something else. Tables and figures have
 plain names; the version counts in the param that Snakemake compares."""
 
@@ -29,7 +29,8 @@ class Product:
 
     Verdicts are called by their study alone, and those on the claims of all studies by nothing.
 
-    spec["cells"]: list of {row, column, metric, nodes: {role: id}, published, ours: True where the paper has no such}.
+    spec["cells"]: list of {row, column, metric, nodes: {role: id}, published, ours: True where the paper has no such,
+    replicates: the nodes of each seed, the first's too, where there are several}.
     spec["tensors"]: for figures of images, name -> {nodes: ids, ...}. The nodes of both are its inputs.
     """
 
@@ -51,7 +52,7 @@ class Product:
     def nodes(self) -> list[str]:
         """Ids of the nodes it reads, each once, in order."""
         shown = [i for array in self.spec.get("tensors", {}).values() for i in array["nodes"]]
-        return list(dict.fromkeys([i for cell in self.spec["cells"] for i in cell["nodes"].values()] + shown))
+        return list(dict.fromkeys([i for cell in self.spec["cells"] for i in nodes_of(cell)] + shown))
 
     @property
     def param(self) -> dict[str, Any]:
@@ -133,3 +134,48 @@ class Plan:
         """The plan in a file."""
         with open(path, encoding="utf-8") as file:
             return cls.from_json(json.load(file))
+
+
+def replicates(cell: dict[str, Any]) -> list[dict[str, str]]:
+    """The nodes of a cell by role, once a seed; once alone where no seed changes it."""
+    return cell.get("replicates", [cell["nodes"]])
+
+
+def nodes_of(cell: dict[str, Any]) -> list[str]:
+    """Ids of all nodes that a cell is computed from, each once, seed by seed."""
+    return list(dict.fromkeys(i for nodes in replicates(cell) for i in nodes.values()))
+
+
+def in_words(seeds: Sequence[int]) -> str:
+    """How a caption ends: with the seeds, if there are several."""
+    return f"; mean over the seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
+
+
+def over_seeds(plans: dict[int, Plan]) -> Plan:
+    """The plans of one config with several seeds as one, cell by cell: their nodes become the cell's replicates.
+
+    A figure of images stays that of the first seed.
+    """
+    seeds, (first, *others) = list(plans), plans.values()
+    for stem, product in first.products.items() if others else ():
+        if "tensors" in product.spec:
+            changes: dict[str, Any] = {"measured": f"{product.spec['measured']}; seed {seeds[0]} alone"}
+        else:
+            alike = zip(*(plan.products[stem].spec["cells"] for plan in plans.values()), strict=True)
+            changes = {
+                "cells": [_of_seeds(cells) for cells in alike],
+                "measured": product.spec["measured"] + in_words(seeds),
+            }
+        first.products[stem] = replace(product, spec=product.spec | changes)
+    for plan in others:
+        shown = [i for product in first.products.values() for i in product.nodes if i in plan.nodes]
+        first.nodes |= {node.id: node for node in plan.ancestry(shown)}
+    return first
+
+
+def _of_seeds(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The cells of one place as one."""
+    first, *others = cells
+    nodes = [cell["nodes"] for cell in cells]
+    assert all(cell | {"nodes": first["nodes"]} == first for cell in others), "a seed changes nodes alone"
+    return first if all(each == first["nodes"] for each in nodes) else first | {"replicates": nodes}

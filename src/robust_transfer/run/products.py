@@ -8,7 +8,7 @@ from typing import Any
 from robust_transfer import chain, provenance, store
 from robust_transfer.plan.graph import Plan, Product
 from robust_transfer.stages.node import KINDS
-from robust_transfer.tables.layout import decimals, markdown, wide
+from robust_transfer.tables.layout import decimals, markdown, numbers
 from robust_transfer.tables.tidy import tidy
 
 
@@ -58,7 +58,7 @@ def _table(frame, spec: dict[str, Any]) -> dict[str, Any]:
     text = markdown(frame, spec)
     digits = max(2, *(decimals(spec, metric) for metric in frame.metric.unique()))
     return {
-        ".csv": partial(wide(frame, spec["corner"]).to_csv, index=False, float_format=f"%.{digits}f"),
+        ".csv": partial(numbers(frame, spec).to_csv, index=False, float_format=f"%.{digits}f"),
         ".parquet": partial(frame.to_parquet, index=False),
         ".md": lambda path: path.write_text(text, encoding="utf-8"),
     }

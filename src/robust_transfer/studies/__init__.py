@@ -13,7 +13,7 @@ from robust_transfer.plan import config as configs
 from robust_transfer.plan import layers
 from robust_transfer.plan.claims import add_verdicts
 from robust_transfer.plan.effective import Value, values_of
-from robust_transfer.plan.graph import Plan
+from robust_transfer.plan.graph import Plan, in_words, over_seeds
 from robust_transfer.plan.layers import Layer
 from robust_transfer.plan.mistakes import check, unknown_key
 from robust_transfer.plan.protocol import PROTOCOLS, Protocol
@@ -55,8 +55,9 @@ def make_plan(config: Mapping[str, Any], workflow: Path, over: Sequence[Layer] =
         for name, study in studies.items():
             if name in PAPERS:  # the switches are theirs
                 protocols.add_table(plan, settings, name, study.headline(), _variants(stack, workflow, name))
-    captions = {name: study.caption("") for name, study in studies.items()}
-    add_verdicts(plan, captions, of_all=f"Measured at scale {settings.scale}, {settings.protocol_in_words}")
+    seeds = in_words(settings.all_seeds)
+    captions = {name: study.caption("") + seeds for name, study in studies.items()}
+    add_verdicts(plan, captions, of_all=f"Measured at scale {settings.scale}, {settings.protocol_in_words}{seeds}")
     return plan
 
 
@@ -96,16 +97,20 @@ def _planned(stack: list[Layer]) -> Planned:
         mistakes.append(
             f"main_study: {values.get('main_study')!r} is not among the studies {', '.join(map(str, names))}"
         )
-    plan = Plan({"config": dict(values)})
-    studies = {
-        name: STUDIES[name](settings, section, plan) for name, section in sections.items() if settings and section
-    }
-    for each in studies.values():
-        mistakes += each.add()
+    plans: dict[int, Plan] = {}
+    studies: dict[str, Study] = {}
     if settings:
-        mistakes += at_edges(plan, settings, list(studies.values()))
+        for seed in settings.all_seeds:
+            plan, alone = Plan({"config": dict(values)}), settings.model_copy(update={"seed": seed})
+            of_seed = {name: STUDIES[name](alone, section, plan) for name, section in sections.items() if section}
+            found = [mistake for study in of_seed.values() for mistake in study.add()]
+            if not plans:  # what is wrong is wrong with every seed
+                studies = of_seed
+                mistakes += found + at_edges(plan, settings, list(studies.values()))
+            plans[seed] = plan
     configs.fail(mistakes, stack)
     assert settings  # without them there is a mistake
+    plan = over_seeds(plans)
     plan.origin |= {
         "main_study": settings.main_study,
         "machine": settings.machine.model_dump(),

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import AfterValidator, Field
 
 from robust_transfer.models.families import FAMILIES
-from robust_transfer.plan.config import Settings
+from robust_transfer.plan.config import Settings, each_once
 from robust_transfer.plan.specs import (
     AnyAttack,
     Augmentation,
@@ -39,13 +39,7 @@ SourceName = Annotated[str, Refers("source", section="sources")]
 Entry = TypeVar("Entry")
 
 
-def _each_once(entries: list) -> list:
-    if any(entry in entries[:place] for place, entry in enumerate(entries)):
-        raise ValueError("an entry stands here twice; take one away")
-    return entries
-
-
-Several = Annotated[list[Entry], Field(min_length=1), AfterValidator(_each_once)]
+Several = Annotated[list[Entry], Field(min_length=1), AfterValidator(each_once)]
 
 
 class Source(Spec):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_transfer.plan.config import Settings
-from robust_transfer.plan.graph import Plan
+from robust_transfer.plan.graph import Plan, in_words, nodes_of
 from robust_transfer.plan.protocol import SWITCHES, Protocol, is_switched
 from robust_transfer.plan.reading import read_yaml
 
@@ -47,13 +47,13 @@ def add_table(
     cells = _cells(plan, "as configured", study, table, chosen)
     for switch, choice, variant in variants:
         found = _cells(variant, f"{switch}: {choice}", study, table, chosen)
-        ids = [node for cell in found for node in cell["nodes"].values()]
-        for node in variant.ancestry(ids):
+        for node in variant.ancestry(i for cell in found for i in nodes_of(cell)):
             plan.nodes.setdefault(node.id, node)
         cells += found
     spec = {
         "title": f"What the switches do to {table}",
-        "measured": f"Measured at scale {settings.scale}, protocol {settings.protocol} but for the switch named",
+        "measured": f"Measured at scale {settings.scale}, protocol {settings.protocol} but for the switch named"
+        + in_words(settings.all_seeds),
         "published": None,
         "corner": "Switch",
         "cells": cells,
@@ -64,6 +64,7 @@ def add_table(
 def _cells(plan: Plan, row: str, study: str, table: str, chosen: list[tuple[str, str]]) -> list[dict[str, Any]]:
     there = {(cell["row"], cell["column"]): cell for cell in plan.products[f"tables/{study}/{table}"].spec["cells"]}
     return [
-        {"row": row, "column": " ".join(place), "metric": there[place]["metric"], "nodes": there[place]["nodes"]}
+        {key: there[place][key] for key in ("metric", "nodes", "replicates") if key in there[place]}
+        | {"row": row, "column": " ".join(place)}
         for place in chosen
     ]

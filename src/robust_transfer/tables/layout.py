@@ -5,11 +5,29 @@ from typing import Any
 import pandas as pd
 
 
-def wide(frame: pd.DataFrame, corner: str) -> pd.DataFrame:
-    """The measured values in the paper's layout: first the row labels under the name `corner`, then the columns."""
+def wide(frame: pd.DataFrame, corner: str, part: str = "value") -> pd.DataFrame:
+    """One part of the cells in the paper's layout: first the row labels under the name `corner`, then the columns."""
     rows, columns = frame.row.unique(), frame.column.unique()
-    table = frame.pivot(index="row", columns="column", values="value").loc[rows, columns]
+    table = frame.pivot(index="row", columns="column", values=part).loc[rows, columns]
     return table.rename_axis(corner, axis=0).rename_axis(None, axis=1).reset_index()
+
+
+def margins(frame: pd.DataFrame) -> pd.Series:
+    """What stands behind ±: the standard deviation over seeds, or where the table has one seed alone, half of the 95 %
+    interval.
+    """
+    return frame.sd_seeds if frame.seeds.max() > 1 else (frame.ci_high - frame.ci_low) / 2
+
+
+def numbers(frame: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
+    """The table as plain numbers: the measured ones in the paper's layout, and after them, in columns of their own,
+    what stands behind ± and what the paper prints, where there is any.
+    """
+    parts = [wide(frame, spec["corner"])]
+    for name, part in {"±": margins(frame), "published": frame.published}.items():
+        table = wide(frame.assign(part=part), spec["corner"], "part").iloc[:, 1:]
+        parts.append(table.dropna(axis=1, how="all").add_suffix(f" {name}"))
+    return pd.concat(parts, axis=1)
 
 
 def ours(frame: pd.DataFrame, axis: str) -> list[str]:
@@ -25,11 +43,11 @@ def decimals(spec: dict[str, Any], metric: str) -> int:
     return digits.get(metric, 1) if isinstance(digits, dict) else digits
 
 
-def markdown(frame: pd.DataFrame, spec: dict[str, Any]) -> str:
-    """The table for readers: each cell `measured (published)`, and below it where both come from.
+def text(frame: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
+    """The table for readers, each cell `value ± margin`, and behind a column what the paper prints in it.
 
-    spec: title, corner, measured; published (the paper's table, or None); decimals (1; or by metric); texts (heading ->
-    row -> text: columns of words, after the row label); general (numbers of many sizes, shown as short as they are).
+    spec: corner; decimals (1; or by metric); texts (heading -> row -> text: columns of words, after the row label);
+    general (numbers of many sizes, shown as short as they are; of several seeds each, where they differ).
     A place without a cell stays blank. Rows and columns that are not the paper's stand under a rule, and are headed so.
     """
 
@@ -38,34 +56,57 @@ def markdown(frame: pd.DataFrame, spec: dict[str, Any]) -> str:
             return "-"
         return f"{value:.4g}" if spec.get("general") else f"{value:.{decimals(spec, metric)}f}"
 
-    def text(cell: pd.Series) -> str:
-        printed = "" if pd.isna(cell.published) else f" ({number(cell.published, cell.metric)})"
-        return number(cell.value, cell.metric) + printed
+    def measured(cell: pd.Series) -> str:
+        if spec.get("general") and cell.replicates != [cell.value] * cell.seeds:
+            return " / ".join(number(value, cell.metric) for value in cell.replicates)
+        margin = "" if pd.isna(cell.margin) else f" ± {number(cell.margin, cell.metric)}"
+        return number(cell.value, cell.metric) + margin
 
-    shown = wide(frame.assign(value=frame.apply(text, axis=1)), spec["corner"]).fillna("")
+    def printed(cell: pd.Series) -> str:
+        return "" if pd.isna(cell.published) else number(cell.published, cell.metric)
+
+    frame, corner = frame.assign(margin=margins(frame)), spec["corner"]
+    shown = wide(frame.assign(text=frame.apply(measured, axis=1)), corner, "text").fillna("")
+    theirs = wide(frame.assign(text=frame.apply(printed, axis=1)), corner, "text").fillna("")
+    own = ours(frame, "column")
+    for column in frame.column.unique():
+        if theirs[column].any():
+            place = list(shown.columns).index(column) + 1
+            shown.insert(place, f"{column}, published", theirs[column])
+        if column in own:
+            shown = shown.rename(columns={column: f"{column} (ours)"})
     for place, (heading, words) in enumerate(spec.get("texts", {}).items(), start=1):
-        shown.insert(place, heading, [words.get(row, "") for row in shown[spec["corner"]]])
-    rows, columns = ours(frame, "row"), ours(frame, "column")
-    if rows:
-        own = shown[spec["corner"]].isin(rows)
+        shown.insert(place, heading, [words.get(row, "") for row in shown[corner]])
+    if rows := ours(frame, "row"):
+        below = shown[corner].isin(rows)
         rule = pd.DataFrame([["**ours**", *[""] * (len(shown.columns) - 1)]], columns=shown.columns)
-        shown = pd.concat([shown[~own], rule, shown[own]])
-    shown = shown.rename(columns={column: f"{column} (ours)" for column in columns})
-    lines = [f"# {spec['title']}", "", shown.to_markdown(index=False, disable_numparse=True), ""]
-    if frame.published.notna().any():
-        lines += ["Each cell: measured (published)."]
-    if rows or columns:
+        shown = pd.concat([shown[~below], rule, shown[below]])
+    return shown
+
+
+def markdown(frame: pd.DataFrame, spec: dict[str, Any]) -> str:
+    """The table for readers as a page, and below it what its numbers are and where they come from.
+
+    spec: as for `text`, and title, measured; published (the paper's table, or None).
+    """
+    lines = [f"# {spec['title']}", "", text(frame, spec).to_markdown(index=False, disable_numparse=True), ""]
+    if ours(frame, "row") or ours(frame, "column"):
         lines += ["Ours, and not in the paper: rows under **ours**, columns marked (ours)."]
-    reach = max((frame.ci_high - frame.value).max(), (frame.value - frame.ci_low).max())
-    if pd.notna(reach):
-        sizes = sorted(frame[frame.ci_low.notna()].n.unique())
-        n = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    seeds, known = frame.seeds.max(), frame[frame.ci_low.notna()]
+    if seeds > 1:
         lines += [
-            f"n = {n} images; 95 % intervals reach at most ±{reach:.1f} and stand in the .parquet file, with the nodes",
-            "that each number comes from.",
+            f"± is the standard deviation over {seeds} seeds. The .parquet file has each seed's value, 95 % intervals"
         ]
+        lines += ["for other images and seeds, and the nodes that each number comes from."]
+    elif len(known):
+        least, most = known.n.min(), known.n.max()
+        n = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        lines += [
+            f"± is half of the 95 % interval, over n = {n} images. The .parquet file has both ends, and the nodes"
+        ]
+        lines += ["that each number comes from."]
     else:
-        lines += ["The nodes that each number comes from stand in the .parquet file."]
+        lines += ["The .parquet file has the nodes that each number comes from."]
     lines += ["", f"- {spec['measured']}."]
     if spec.get("published"):
         there = "Published" if frame.published.notna().any() else "The paper's own, of other data or networks"
