@@ -33,7 +33,8 @@ OVERLAYS = {
         "grid": {"lr": [0.01], "momentum": [0.9], "weight_decay": [0, 1e-4]},
         "lambdas": {"l2_sp": [0.01], "delta": [0.1], "delta_r": [0.1, 1]},
         "averaging": {"every": 2},
-        "attack": {"steps": 2, "step_size": "eps/2"},
+        "attack": {"steps": 2, "steps_per_eps": 2},
+        "neurons": 2,
         "schedules": {
             "source": {"epochs": 2, "milestones": [1], "batch_size": 10},
             **{

@@ -41,9 +41,9 @@ def shown(plan, row, column, product="tables/custom/table1"):
     return cell["metric"], cell["nodes"]
 
 
-def values_of(study, **switches):
+def values_of(study, **overlay):
     """A paper's plan, and its part of the config with the switches resolved."""
-    plan = planned(study, switches=switches)
+    plan = planned(study, **overlay)
     return plan, plan.origin["config"][study]
 
 
@@ -76,6 +76,14 @@ def test_davchevs_robust_source_is_the_same_node():
     for row in ("R_pgd->nat 12", "R_pgd->pgd 56", "R_nat"):
         for column in ("clean", "WB-PGD", "BB-FGSM"):
             assert shown(plan, row, column) == shown(paper, row, column, "tables/davchev/table1")
+
+
+def feature_attack(config):
+    """The paper's attack on neuron 0, written out."""
+    own = {key: value for key, value in config["attack"].items() if key != "steps_per_eps"}
+    in_pixels = config["attack"]["space"] == "pixels"
+    eps = config["eps"] / 2 if in_pixels else config["eps"]  # the network's normalisation divides by 0.5
+    return own | {"algorithm": "feature", "eps": eps, "step_size": "eps/10"}
 
 
 def renofeation(config):
@@ -111,13 +119,13 @@ def renofeation(config):
             "Renofeation": distilled | {"after": "DELTA-R + dropout", "recipe": averaging | tuned | {"dropout": 0.1}},
             "Re-training + SWA": {"after": "Re-training", "recipe": averaging},
         },
-        "attacks": {"features": {"by": "source", "attack": config["attack"]}},
+        "attacks": {"features": {"by": "source", "attack": feature_attack(config)}},
         "tables": {"table1": {"columns": ["clean", "features ASR"]}},
     }
 
 
 def test_renofeations_methods_are_the_same_nodes():
-    paper, config = values_of("renofeation")
+    paper, config = values_of("renofeation", renofeation={"neurons": [0]})
     section = renofeation(config)
     plan = custom(section)
     places = {"tables/renofeation/table2": ["Fine-tuning", "DELTA", "Re-training"]}
@@ -134,14 +142,14 @@ def test_renofeations_methods_are_the_same_nodes():
 
 
 def test_the_normalisation_of_an_attack_in_that_space_is_that_of_the_attacked_source():
-    paper = planned("renofeation", switches={"D1": "code"})
+    paper = planned("renofeation", switches={"D1": "code"}, renofeation={"neurons": [0]})
     plan = custom(renofeation(paper.origin["config"]["renofeation"]))
     ours = shown(plan, "DELTA", "High features ASR")
     assert ours == shown(paper, "DELTA ASR", "High", "tables/renofeation/table2")
 
 
 def test_cartls_forgetting_is_the_same_node():
-    paper, config = values_of("cartl", D4d="paper")
+    paper, config = values_of("cartl", switches={"D4d": "paper"})
     robust = {"inputs": {"attack": config["adversarial_training"], "clean_weight": 0}}
     lwf = {"terms": {"similarity": {"weight": config["lwf"]["weight"], "norm": config["lwf"]["norm"]}}}
     lwf |= {key: config["lwf"][key] for key in ("affine", "trained_statistics")}

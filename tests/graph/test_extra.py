@@ -17,8 +17,8 @@ MINE = {"recipe": {"schedule": SCHEDULE, "trainable": {"last": 1, "of": "stages"
 EXTRA = {"methods": {"Mine": MINE}, "attacks": {"PGD-50": PGD}, "targets": {"Ours": "digits-high-turned"}}
 
 
-def extended(study, **overlay):
-    return planned(study, **{study: {"extra": overlay or EXTRA}})
+def extended(study, switches=(), **overlay):
+    return planned(study, switches=dict(switches), **{study: {"extra": overlay or EXTRA}})
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_the_papers_cells_stay_as_they_are_and_come_first(plans, study):
     for stem, product in more.products.items():
         if product.kind == "claim":  # it has the cells of several tables
             continue
-        there = cells(shipped, stem)
+        there = [cell for cell in cells(shipped, stem) if not cell.get("ours")]
         assert product.spec["cells"][: len(there)] == there, stem
         assert all(cell["ours"] is True for cell in product.spec["cells"][len(there) :])
         assert not any("ours" in cell for cell in there)
@@ -121,7 +121,7 @@ def test_renofeation(plans):
     rows = {row for row, column in found if column == "High"}
     assert {"Mine clean", "Mine ASR", "Mine ASR (PGD-50)", "L2-SP ASR (PGD-50)"} <= rows
     assert {column for _, column in found} == {"High", "Negative", "Ours"}
-    examples = plan.nodes[node(plan, found["Mine ASR", "High"], "adversarial").parents["examples"]]
+    examples = plan.nodes[node(plan, found["Mine ASR", "High"], "neuron0").parents["examples"]]
     assert plan.nodes[examples.parents["model"]].kind == "pretrain", "the paper's attack is on the pretrained network"
     assert ("Mine feature loss", "High") in own(plan, "tables/renofeation/table3")
     parts = own(plan, "tables/renofeation/table5")
@@ -224,7 +224,7 @@ def test_an_attack_of_the_papers_is_the_same_nodes():
 
 def test_the_pretrained_network_as_attacker():
     attack = {"algorithm": "feature", "eps": 0.25, "steps": 40, "step_size": "eps/10", "by": "pretrained"}
-    plan = extended("renofeation", attacks={"Same": attack})
+    plan = extended("renofeation", attacks={"Same": attack}, switches={"D22": "code"})
     found = {(c["row"], c["column"]): c for c in cells(plan, "tables/renofeation/table2")}
     assert found["DELTA ASR (Same)", "High"]["nodes"] == found["DELTA ASR", "High"]["nodes"]
 
@@ -248,8 +248,9 @@ def test_a_method_with_a_start_of_its_own_stands_where_that_is_what_is_transferr
     plan = extended("cartl", methods={"Mine": MINE | {"start": "High"}})
     assert {row.split()[0] for row, _ in own(plan, "tables/cartl/table4")} == {"High"}
     plan = extended("renofeation", methods={"Mine": MINE | {"start": "DenseNet-16"}})
-    assert {row.split()[0] for row, _ in own(plan, "tables/renofeation/table6")} == {"DenseNet-16"}
-    assert not own(plan, "tables/renofeation/table2")
+    rows = [row.split() for row, _ in own(plan, "tables/renofeation/table6")]
+    assert {network for network, method, *_ in rows if method == "Mine"} == {"DenseNet-16"}
+    assert not any(row.startswith("Mine") for row, _ in own(plan, "tables/renofeation/table2"))
 
 
 def test_a_method_that_keeps_its_starts_features():

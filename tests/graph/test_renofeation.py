@@ -8,6 +8,8 @@ import pytest
 import workspace
 from robust_transfer.errors import UserError
 from robust_transfer.plan.published import published_table
+from robust_transfer.plan.specs import Normalise
+from robust_transfer.studies.base import is_ours
 from workspace import cells
 
 planned = partial(workspace.planned, "renofeation")
@@ -25,28 +27,32 @@ def paper():
 
 def test_one_adversarial_set_a_network_and_target_serves_all_methods(plan):
     crafts = [node for node in plan.nodes.values() if node.kind == "craft"]
-    assert len(crafts) == 2 * 2
+    on_features = {node.id: node for node in crafts if node.spec["attack"]["algorithm"] == "feature"}
+    assert len(on_features) == 2 * 2 * 4, "a set for each neuron"
+    distinct = {(*n.parents.values(), n.spec["attack"]["neuron"]) for n in on_features.values()}
+    assert len(distinct) == len(on_features)
     used = Counter(
         n.parents["examples"] for n in plan.nodes.values() if n.kind == "evaluate" and "examples" in n.parents
     )
-    assert set(used) == {node.id for node in crafts}
     # Of the first network every method, every lambda and every share is shown the same set; of the second just three.
-    assert sorted(used.values()) == [3, 3, 25, 25]
-    for node in crafts:
+    assert sorted(used[i] for i in on_features) == [3] * 8 + [26] * 8
+    for node in on_features.values():
         assert plan.nodes[node.parents["model"]].kind == "pretrain"
-        assert node.spec["attack"]["algorithm"] == "feature"
+    white = [node for node in crafts if node.id not in on_features]
+    assert len(white) == 3 * 2 and all(used[node.id] == 1 for node in white), "the methods of table 4, by themselves"
 
 
 def test_every_table_and_figure_of_the_paper_and_the_choices(plan):
-    tables = {f"tables/renofeation/table{n}" for n in range(1, 7)} | {"tables/renofeation/choices"}
-    figures = {f"figures/renofeation/fig{n}" for n in range(1, 7)}
+    tables = {f"tables/renofeation/{name}" for name in (*(f"table{n}" for n in range(1, 7)), "choices", "neurons")}
+    figures = {f"figures/renofeation/fig{n}" for n in (*range(1, 7), "3_published", "5_published")}
     assert set(plan.products) == tables | figures | {"claims/renofeation", "claims"}
 
 
 @pytest.mark.parametrize("table", [f"table{n}" for n in range(1, 7)])
 def test_at_paper_scale_rows_columns_and_numbers_are_the_papers(paper, table):
     printed = published_table("renofeation", table)
-    found = {(cell["row"], cell["column"]): cell["published"] for cell in cells(paper, f"tables/renofeation/{table}")}
+    theirs = (cell for cell in cells(paper, f"tables/renofeation/{table}") if not is_ours(cell))
+    found = {(cell["row"], cell["column"]): cell["published"] for cell in theirs}
     assert {place: number for place, number in found.items() if number is not None} == printed
     # The paper leaves the average of clean accuracies out; every other cell it prints.
     missing = [place for place, number in found.items() if number is None]
@@ -96,11 +102,132 @@ def test_another_network_takes_the_values_chosen_for_the_first(plan):
     assert other.parents["start"] != plan.nodes[main.parents["candidate0"]].parents["start"]
 
 
+@pytest.mark.parametrize("scale", ["digits", "cifar", "paper"])
+def test_one_eps_gives_all_three_budgets_and_the_codes_clip_cuts(scale):
+    found, trained, unit, reach = {}, {}, set(), set()
+    for protocol in ("paper", "code", "corrected"):
+        plan = planned(scale=scale, protocol=protocol)
+        networks = plan.origin["config"]["networks"]
+        used = [each["network"] for each in plan.origin["config"]["renofeation"]["networks"].values()]
+        normalisations = [Normalise.model_validate(networks[name].get("normalise", {})) for name in used]
+        unit |= {each.unit for each in normalisations}
+        reach |= {each.reach for each in normalisations}
+        attacks = [n.spec["attack"] for n in plan.nodes.values() if n.kind == "craft"]
+        found[protocol] = next(attack for attack in attacks if attack["algorithm"] == "feature")
+        inputs = (n.spec.get("inputs", {}) for n in plan.nodes.values() if n.kind == "transfer")
+        (trained[protocol],) = {each["attack"]["eps"] for each in inputs if "attack" in each}
+    (unit,), (reach,) = unit, reach
+    eps = {protocol: attack["eps"] for protocol, attack in found.items()}
+    assert eps["code"] == eps["paper"] and eps["corrected"] == pytest.approx(eps["paper"] * unit)
+    assert all(attack["step_size"] == pytest.approx(attack["eps"] / 10) for attack in found.values())
+    assert [attack.get("space", "pixels") for attack in found.values()] == ["pixels", "normalised", "pixels"]
+    assert found["code"]["clip"] < reach
+    assert trained == {"paper": eps["paper"], "code": eps["corrected"], "corrected": eps["corrected"]}
+
+
+def test_neuron_0_alone_or_several_of_the_seed():
+    def neurons(plan):
+        attacks = (n.spec["attack"] for n in plan.nodes.values() if n.kind == "craft")
+        return {attack.get("neuron", 0) for attack in attacks if attack["algorithm"] == "feature"}
+
+    for protocol in ("paper", "code"):
+        assert neurons(planned(protocol=protocol)) == {0}
+    assert neurons(planned(renofeation={"neurons": [5, 0]})) == {0, 5}
+    one, other = neurons(planned()), neurons(planned(seed=1))
+    assert one != other
+    roles = {tuple(c["nodes"]) for c in cells(planned(), "tables/renofeation/table2") if c["row"] == "DELTA ASR"}
+    assert roles == {("clean", *(f"neuron{place}" for place in range(4)))}, "the same with every seed"
+
+
+def test_the_table_of_neurons_has_mean_worst_and_each(plan):
+    found = {c["column"]: c for c in cells(plan, "tables/renofeation/neurons") if c["row"] == "DELTA High"}
+    assert list(found) == ["mean", "worst", *(f"neuron {place} of 4" for place in range(1, 5))]
+    rows = [c for c in cells(plan, "tables/renofeation/table2") if c["row"] == "DELTA ASR"]
+    (nodes,) = [cell["nodes"] for cell in rows if cell["column"] == "High"]
+    assert found["mean"]["nodes"] == found["worst"]["nodes"] == nodes
+    each = [cell["nodes"]["adversarial"] for column, cell in found.items() if column.startswith("neuron")]
+    assert each == [nodes[f"neuron{place}"] for place in range(4)]
+
+
+def test_what_the_paper_argues_with_but_does_not_print_is_ours(plan):
+    for table, row in (
+        ("table2", "DELTA adversarial accuracy"),
+        ("table3", "DELTA-R + label smoothing feature loss"),
+        ("table4", "Renofeation white-box ASR"),
+        ("table6", "DenseNet-16 Renofeation adversarial accuracy"),
+    ):
+        found = [c for c in cells(plan, f"tables/renofeation/{table}") if c["row"] == row]
+        assert found and all(is_ours(cell) for cell in found), row
+    model = next(
+        plan.nodes[c["nodes"]["distances"]].parents["model"]
+        for c in cells(plan, "tables/renofeation/table3")
+        if c["row"] == "DELTA-R + label smoothing feature loss"
+    )
+    assert plan.nodes[model].spec["terms"] == {"head_penalty": 0.01, "label_smoothing": 0.1}
+    assert plan.nodes[model].spec["tuned"] == ["feature_distillation"]
+
+
+@pytest.mark.parametrize("number", [3, 5])
+def test_figures_of_the_printed_numbers_show_what_the_measured_ones_do(plan, paper, number):
+    def places(of, metric):
+        return [(c["row"], c["column"]) for c in of if c["metric"] == metric]
+
+    measured = cells(paper, f"figures/renofeation/fig{number}")
+    printed = cells(plan, f"figures/renofeation/fig{number}_published")
+    assert places(printed, "published clean") == places(measured, "accuracy")
+    assert places(printed, "published ASR") == places(measured, "attack_success_rate")
+    values = {(c["row"], c["column"], c["metric"]): c["published"] for c in printed}
+    assert values["DELTA", "Dog", "published clean"] == 84.39
+    assert values["Re-training", "Flower", "published ASR"] == 3.0
+    assert {c["metric"] for c in printed} == {"published clean", "published ASR"}
+
+
+def averaging_nodes(**overlay):
+    return [n.spec for n in planned(**overlay).nodes.values() if n.spec.get("averaging")]
+
+
+def test_dropout_in_the_pass_for_statistics_is_no_other_node_where_nothing_is_dropped():
+    specs = averaging_nodes(switches={"D3": "code"})
+    assert any(spec["averaging"].get("dropout") for spec in specs)
+    assert all(spec.get("dropout") for spec in specs if spec["averaging"].get("dropout"))
+    assert sum(not spec.get("dropout") for spec in specs) == 3 * 2, "DELTA, DELTA-R and re-training on two targets"
+
+
+def test_l2_sp_in_the_code_pulls_the_head_too_and_has_no_weight_decay():
+    for choice, term, tuned in (
+        ("code", {"weight": 0.01, "head": True}, ["lr", "momentum"]),
+        ("paper", 0.01, ["lr", "momentum", "weight_decay"]),
+    ):
+        plan = planned(switches={"D19": choice})
+        terms = [n.spec for n in plan.nodes.values() if "start_distance" in n.spec.get("terms", {})]
+        assert term in [spec["terms"]["start_distance"] for spec in terms]
+        assert all(spec["tuned"] == tuned and "weight_decay" not in spec["schedule"] for spec in terms)
+
+
+def test_mobilenet_has_dropout_before_its_head_in_the_code(paper):
+    def heads(plan):
+        return Counter(str(n.spec.get("head")) for n in plan.nodes.values() if n.kind in ("transfer", "pretrain"))
+
+    code = planned(scale="paper", switches={"D20": "code"})
+    form = str({"dropout": 0.2})
+    # DELTA, what Renofeation starts from, and re-training, on five targets; averaging goes on with the same head.
+    assert (heads(code)[form], heads(paper)[form]) == (3 * 5, 0)
+    assert heads(code)["keep"] == heads(paper)["keep"]
+
+
+def test_the_feature_loss_is_measured_on_augmented_images_in_the_code():
+    for choice, wanted in (("paper", None), ("code", {"crop_padding": 4})):
+        plan = planned(scale="cifar", switches={"D21": choice})
+        specs = [n.spec for n in plan.nodes.values() if n.kind == "measure"]
+        assert all(spec.get("augmentation") == wanted for spec in specs)
+
+
 def test_the_protocols_set_the_attack_and_the_choice():
     attack = {}
     for protocol in ("paper", "code", "corrected"):
         plan = planned(scale="paper", protocol=protocol)
-        attack[protocol] = next(n.spec["attack"] for n in plan.nodes.values() if n.kind == "craft")
+        attacks = (n.spec["attack"] for n in plan.nodes.values() if n.kind == "craft")
+        attack[protocol] = next(each for each in attacks if each["algorithm"] == "feature")
         splits = {n.spec["split"] for n in plan.nodes.values() if n.kind == "choose"}
         assert splits == {"validation" if protocol == "corrected" else "test"}
     assert attack["paper"]["eps"] == 0.1 and "space" not in attack["paper"]
@@ -134,8 +261,16 @@ def test_in_the_authors_protocol_their_values_are_given_and_not_chosen():
             {"networks": {"ResNet-8": {"weights": "IMAGENET1K_V1"}}},
             "renofeation.networks.ResNet-8.weights: torchvision has",
         ),
-        ({"attack": {"norm": "l2"}}, "renofeation.attack.norm: the feature attack knows linf only"),
-        ({"attack": {"clip": 1.0}}, "renofeation.attack.clip: pixels are cut to [0, 1]"),
+        ({"attack": {"eps": 0.1}}, "renofeation.attack.eps: unknown key"),
+        ({"attack": {"clip": 0.5}}, "renofeation.attack.clip: pixels are cut to [0, 1]"),
+        (
+            {"attack": {"clip": 1.0, "space": "normalised"}},
+            "renofeation.attack.clip: nothing is cut, as the input of resnet8w16 stays within 1",
+        ),
+        ({"attack": {"steps": 3}}, "renofeation.attack.steps_per_eps: 3 steps of eps/10 never reach the border"),
+        ({"neurons": [3, 3]}, "renofeation.neurons: a neuron stands there twice"),
+        ({"neurons": [64]}, "renofeation.neurons: resnet8w16 has 64 features; name others"),
+        ({"neurons": 65}, "renofeation.neurons: resnet8w16 has 64 features; take fewer"),
         ({"averaging": {"every": 0}}, "renofeation.averaging.every: 0 is not allowed; wanted: at least 1"),
         ({"averaging": {"every": 1000}}, "averaging.every: no average is taken in 200 iterations"),
         ({"shares": {"half": 1.5}}, "renofeation.shares.half: 1.5 is not allowed; wanted: less than 1"),

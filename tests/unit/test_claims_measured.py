@@ -73,6 +73,8 @@ def verdicts(there, files, **predicates):
         ("training_accuracy", ["low"]),
         ("accuracy_and_robustness", ["high", "low"]),
         ("attack_success_rate", ["high", "low"]),
+        ("attack_success_rate", ["high", "low", "higher"]),
+        ("adversarial_accuracy", ["high", "low", "higher"]),
         ("smoothed_accuracy", ["certified"]),
         ("certified_accuracy_0.25", ["certified"]),
         ("average_certified_radius", ["certified"]),
@@ -81,7 +83,7 @@ def verdicts(there, files, **predicates):
     ],
 )
 def test_a_number_is_the_tables_own_and_its_spread_that_of_the_mean(files, name, nodes):
-    paths = dict(zip(("clean", "adversarial"), (files[node] for node in nodes), strict=False))
+    paths = dict(zip(("clean", "adversarial", "other"), (files[node] for node in nodes), strict=False))
     if len(paths) == 1:
         paths = {"": paths["clean"]}
     estimate = metric(name)(*paths.values()) if len(paths) == 1 else metric(name)(**paths)
@@ -95,9 +97,9 @@ def test_a_number_is_the_tables_own_and_its_spread_that_of_the_mean(files, name,
 
 
 def test_means_and_improvements_are_the_tables_own(files):
-    several = {"clean0": "high", "adversarial0": "low", "clean1": "higher", "adversarial1": "elsewhere"}
+    several = {"clean_0": "high", "neuron0_0": "low", "clean_1": "higher", "neuron0_1": "elsewhere"}
     for name, nodes in (
-        ("mean_accuracy", {"outcomes0": "low", "outcomes1": "high"}),
+        ("mean_accuracy", {"outcomes_0": "low", "outcomes_1": "high"}),
         ("mean_improvement_accuracy", {"before0": "low", "after0": "high", "before1": "high", "after1": "low"}),
     ):
         paths = {role: files[node] for role, node in nodes.items()}
@@ -105,6 +107,14 @@ def test_means_and_improvements_are_the_tables_own(files):
     same = {role: files[node if node != "elsewhere" else "low"] for role, node in several.items()}
     found = Resamples(10).value("mean_attack_success_rate", same).numbers
     assert found[0] == pytest.approx(metric("mean_attack_success_rate")(**same).value)
+
+
+def test_rates_over_several_attacks_are_no_trials_of_two_outcomes(files):
+    one, two = ({"clean": files["high"], "neuron0": files["low"]} | more for more in ({}, {"neuron1": files["higher"]}))
+    assert Resamples(10).value("attack_success_rate", one).images
+    assert Resamples(10).value("attack_success_rate", two).images is None
+    worst = Resamples(10).value("worst_attack_success_rate", two)
+    assert worst.numbers[0] == metric("worst_attack_success_rate")(**two).value
 
 
 def test_a_distance_has_the_spread_of_its_mean(tmp_path):

@@ -315,10 +315,21 @@ def test_a_head_with_hidden_layers_is_what_shafahi_et_al_put_on_the_features():
     assert type(network.head) is nn.Linear
 
 
-@pytest.mark.parametrize("wrong", [{"batch_norm": True}, {"dropout": 0.5}])
-def test_what_belongs_to_hidden_layers_is_refused_without_any(wrong):
-    with pytest.raises(ValueError, match="belong to hidden layers"):
-        built(SMALL["resnet"]).renew_head(7, **wrong)
+def test_batch_norm_of_a_head_is_refused_without_hidden_layers():
+    with pytest.raises(ValueError, match="belongs to hidden layers"):
+        built(SMALL["resnet"]).renew_head(7, batch_norm=True)
+
+
+def test_a_linear_head_can_have_dropout_before_it():
+    network = built(SMALL["resnet"])
+    network.renew_head(7, dropout=0.5)
+    assert [type(layer).__name__ for layer in network.head] == ["Dropout", "Linear"]
+    images = torch.rand(4, 3, 8, 8)
+    network.eval()
+    torch.testing.assert_close(network(images), network.head[1](network.features(images)))
+    network.train()
+    features = torch.ones(1, network.width)
+    assert not torch.equal(network.head(features), network.head(features))
 
 
 # ---- starting anew -------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import attack_ready
 from robust_transfer.models import files
 from robust_transfer.models.classifier import freeze_but, with_held_statistics
-from robust_transfer.plan.specs import CifarResNet, Free, Last, Pgd, Recipe
+from robust_transfer.plan.specs import CifarResNet, Free, Last, Pgd, Recipe, Terms
 from robust_transfer.terms.feature_distance import scaled_distance
 from robust_transfer.terms.feature_distillation import stage_distance
 from robust_transfer.terms.head_penalty import squared_length
@@ -92,6 +92,26 @@ def test_all_terms_are_weighed_and_summed():
             + 0.01 * ((student.head.weight**2).sum() + (student.head.bias**2).sum())
         )
     assert found == pytest.approx(by_hand.item(), rel=1e-4)
+
+
+def test_the_head_is_pulled_to_where_it_began_where_that_is_wanted():
+    student = network(1)
+    free = objective(student, terms={"start_distance": 0.3})
+    pulled = objective(student, terms={"start_distance": {"weight": 0.3, "head": True}})
+    with torch.no_grad():
+        student.head.bias.add_(0.1)
+    difference = pulled(*batch()).item() - free(*batch()).item()
+    assert difference == pytest.approx(0.3 * len(student.head.bias) * 0.1**2, rel=1e-2)
+
+
+def test_the_distance_from_the_start_is_written_as_its_weight_where_that_says_all():
+    def written(value):
+        return Terms(start_distance=value).canonical()["start_distance"]
+
+    assert written({"weight": 0.3}) == written(0.3) == 0.3
+    assert written({"weight": 0.3, "head": True}) == {"weight": 0.3, "head": True}
+    changed = Terms(start_distance={"weight": 0.3, "head": True}).with_weights({"start_distance": 0.5})
+    assert changed.canonical()["start_distance"] == {"weight": 0.5, "head": True}
 
 
 def test_the_teacher_gets_no_gradient_and_keeps_its_statistics():

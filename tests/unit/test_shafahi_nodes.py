@@ -1,5 +1,6 @@
-"""The nodes that the Shafahi study adds: input gradients, and how far augmentation moves features."""
+"""Nodes that look at features and gradients: input gradients, displacement by augmentation, distance from a source."""
 
+import json
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from robust_transfer.figures import arrays
 from robust_transfer.models import files
 from robust_transfer.plan.specs import WideResNet
 from robust_transfer.randomness import reseed
-from robust_transfer.stages import displacement, gradients
+from robust_transfer.stages import displacement, gradients, measure
 from robust_transfer.stages.node import KINDS
 from robust_transfer.tables.metrics import accuracy_and_robustness
 
@@ -202,3 +203,30 @@ def test_outcomes_of_other_images_have_no_mean(tmp_path):
     clean, adversarial = outcomes(tmp_path / "a", [0, 1, 2, 1]), outcomes(tmp_path / "b", [0, 0, 0, 1], (0, 1, 2, 1))
     with pytest.raises(ValueError, match="different images"):
         accuracy_and_robustness(clean, adversarial)
+
+
+# ---- measure -------------------------------------------------------------------------------------------------------
+
+
+def test_the_distance_of_features_is_that_of_the_images_as_they_are_or_augmented(place):
+    network, part = network_and(place, "train")
+    torch.manual_seed(1)
+    source = files.build(NETWORK, 1, 3).eval()
+    files.save(place / "source", source, NETWORK, 1, 3)
+
+    def distance(**spec):
+        wanted = job(place, measure.Measure(**spec))
+        measure.run(wanted)
+        return json.loads(wanted.output.read_text())["feature_distance"]
+
+    def by_hand(images):
+        with torch.no_grad():
+            pairs = zip(network.observe(images).stages, source.observe(images).stages, strict=True)
+            return sum((a - b).square().flatten(1).mean(1) for a, b in pairs).mean().item()
+
+    images = part.images / 255
+    assert distance() == distance(seed=1) == pytest.approx(by_hand(images), rel=1e-4)
+    reseed(3, "measure")
+    cropped = torch.cat([random_crop(each, 2) for each in images.split(measure.BATCH)])
+    assert distance(augmentation={"crop_padding": 2}, seed=3) == pytest.approx(by_hand(cropped), rel=1e-4)
+    assert by_hand(cropped) != pytest.approx(by_hand(images), rel=1e-4)

@@ -5,6 +5,7 @@ import json
 import math
 from importlib.resources import files
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -67,14 +68,14 @@ def test_attack_success_rate_counts_what_was_right_before(tmp_path):
     labels = [0, 0, 0, 0, 1, 1]
     clean = written(tmp_path / "clean", labels, [0, 0, 0, 1, 1, 0])  # four are right
     adversarial = written(tmp_path / "adversarial", labels, [0, 1, 1, 0, 1, 0])  # of these, two are wrong now
-    found = attack_success_rate(clean, adversarial)
+    found = attack_success_rate(clean, adversarial=adversarial)
     assert found == proportion(2, 4)
     assert (found.value, found.n) == (50.0, 4)
 
 
 def test_no_right_prediction_has_no_attack_success_rate(tmp_path):
     path = written(tmp_path / "outcomes", [0, 0], [1, 1])
-    found = attack_success_rate(path, path)
+    found = attack_success_rate(path, adversarial=path)
     assert math.isnan(found.value)
     assert found.n == 0
 
@@ -82,7 +83,7 @@ def test_no_right_prediction_has_no_attack_success_rate(tmp_path):
 def test_outcomes_of_different_images_are_not_compared(tmp_path):
     one, other = written(tmp_path / "one", [0, 1], [0, 1]), written(tmp_path / "other", [1, 0], [0, 1])
     with pytest.raises(ValueError, match="different images"):
-        attack_success_rate(one, other)
+        attack_success_rate(one, adversarial=other)
 
 
 def test_the_mean_of_estimates_and_its_interval():
@@ -93,9 +94,24 @@ def test_the_mean_of_estimates_and_its_interval():
 def test_the_mean_attack_success_rate_pairs_its_roles(tmp_path):
     clean = written(tmp_path / "clean", [0, 0, 0, 0], [0, 0, 0, 0])
     hit = {half: written(tmp_path / f"hit{half}", [0] * 4, [1] * half + [0] * (4 - half)) for half in (1, 3)}
-    found = METRICS["mean_attack_success_rate"](clean0=clean, adversarial0=hit[1], clean1=clean, adversarial1=hit[3])
-    assert found.value == 50.0
-    assert METRICS["mean_accuracy"](outcomes0=clean, outcomes1=hit[3]).value == 62.5
+    paired = {"clean_0": clean, "adversarial_0": hit[1], "clean_1": clean, "adversarial_1": hit[3]}
+    assert METRICS["mean_attack_success_rate"](**paired).value == 50.0
+    assert METRICS["mean_accuracy"](outcomes_0=clean, outcomes_1=hit[3]).value == 62.5
+    assert METRICS["mean_adversarial_accuracy"](neuron0_0=hit[1], neuron1_0=hit[3], neuron0_1=hit[1]).value == 62.5
+
+
+def test_rates_under_several_attacks_are_means_over_them_and_the_worst(tmp_path):
+    clean = written(tmp_path / "clean", [0, 0, 0, 0, 0], [0, 0, 0, 0, 1])  # the last is wrong already
+    once = written(tmp_path / "once", [0] * 5, [1, 0, 0, 0, 0])
+    thrice = written(tmp_path / "thrice", [0] * 5, [1, 1, 1, 0, 1])
+    found = attack_success_rate(clean, neuron0=once, neuron1=thrice)
+    assert (found.value, found.n) == (50.0, 4)
+    spread = 100 * np.std([1, 0.5, 0.5, 0], ddof=1) / 2  # over images, each its share of the attacks
+    assert found.high - found.value == pytest.approx(1.96 * spread, rel=1e-3)
+    worst = METRICS["worst_attack_success_rate"](clean, neuron0=once, neuron1=thrice)
+    assert worst == proportion(3, 4)
+    assert METRICS["adversarial_accuracy"](neuron0=once, neuron1=thrice).value == 50.0
+    assert METRICS["adversarial_accuracy"](adversarial=once) == proportion(4, 5)
 
 
 def test_distances_from_the_source(tmp_path):

@@ -422,7 +422,8 @@ def test_batch_norm_gets_the_mean_over_one_augmented_pass_in_which_every_image_c
     net.load_state_dict(state)
     means, variances = [], []
     sizes = {24: [8, 8, 8], 25: [8, 8, 9], 26: [8, 8, 8, 2]}[count]  # one alone, which has no variance, joins others
-    for images in data.train.images.split(sizes):
+    reseed(0, "statistics")
+    for images in data.train.images[torch.randperm(count)].split(sizes):
         x = net.stem[0](net.normalise(images / 255))
         means.append(x.mean((0, 2, 3)))
         variances.append(x.var((0, 2, 3)))
@@ -448,6 +449,18 @@ def test_statistics_that_had_become_nan_are_made_anew():
     Average.renew_statistics(net, iter(DATA.train.images.float().split(BATCH)), dropout=False)
     assert net.stem[1].running_var.isfinite().all()
     assert net.stem[1].momentum == momentum and not net.training
+
+
+def test_batch_norm_of_a_set_that_lies_class_by_class_is_that_of_a_mixed_one(tmp_path):
+    labels = torch.arange(64) // 16
+    images = (40 + 50 * labels).view(-1, 1, 1, 1) + torch.randint(0, 9, (64, 1, 8, 8))  # a brightness tells the class
+    sorted_by_class = PreparedData(TensorSplit(images.to(torch.uint8), labels), DATA.validation, DATA.test)
+    state, _ = run(averaging(), tmp_path / "state", data=sorted_by_class)
+    net = network()
+    net.load_state_dict(state)
+    x = net.stem[0](net.normalise(images / 255))
+    ratio = state["stem.1.running_var"] / x.var((0, 2, 3))
+    assert ratio.min() > 0.75, "batches of one class have next to no variance"
 
 
 def test_dropout_in_the_statistics_pass_is_a_switch(tmp_path):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from robust_transfer.plan.published import PRINTED
+from robust_transfer.plan.published import is_printed
 from robust_transfer.tables.metrics import metric
 
 RESAMPLES = 1000
@@ -120,7 +120,7 @@ def measured(cells: Iterable[Mapping[str, Any]], artifact_of: Callable[[str], Pa
     shown = {
         Place(cell["table"], cell["row"], cell["column"], cell["metric"]): cell
         for cell in cells
-        if cell["metric"] != PRINTED
+        if not is_printed(cell["metric"])
     }
     ours = (place for place, cell in shown.items() if cell.get("ours"))
     return Cells(((place, partial(value, cell)) for place, cell in shown.items()), ours)
@@ -162,7 +162,7 @@ class Resamples:
         if name.startswith("mean_"):
             groups: dict[str, dict[str, Path]] = {}
             for role, path in files.items():
-                word, place = re.fullmatch(r"(\D+)(\d+)", role).groups()  # type: ignore[union-attr]
+                word, _, place = role.rpartition("_")
                 groups.setdefault(place, {})[word] = path
             each = [self.value(name.removeprefix("mean_"), group).numbers for group in groups.values()]
             return Value(np.mean(each, 0))
@@ -170,7 +170,8 @@ class Resamples:
             return self._distance(*files.values())
         if (images := per_image(name, *files.values())) is None:
             return Value(np.array([metric(name)(**files).value]))
-        is_share = name != "accuracy_and_robustness" and not name.endswith("radius")
+        # Of several attacks an image may withstand some: then it is no trial of two outcomes.
+        is_share = name != "accuracy_and_robustness" and bool(np.isin(images.amount, (0.0, 100.0)).all())
         return Value(self._over_images(images), images if is_share else None)
 
     def _over_images(self, images: Images) -> np.ndarray:
@@ -193,26 +194,32 @@ def _outcomes(path: Path) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-def per_image(name: str, first: Path, second: Path | None = None) -> Images | None:
+def per_image(name: str, first: Path, *others: Path) -> Images | None:
     """What each image adds to a metric: in per cent, but for radii; None of what is no mean over images.
 
     Images are told apart by their places and labels, so that a data set and its negative count as the same ones.
     """
     radius = re.fullmatch(r"(un)?(?:smoothed_)?certified_accuracy_(.+)", name)
     shares = "accuracy", "robustness", "training_accuracy", "margin_robustness", "smoothed_accuracy"
-    if not (name in shares or radius or name.endswith("average_certified_radius") or second):
+    if not (
+        name in shares
+        or radius
+        or name.endswith("average_certified_radius")
+        or others
+        or name == "adversarial_accuracy"
+    ):
         return None
     table = _outcomes(first)
     right = (table.prediction == table.label).to_numpy()
     key = sha256(table[["index", "label"]].to_numpy().tobytes()).hexdigest()
     amount, counted = 100.0 * right, np.ones(len(right))
-    if second:
-        other = _outcomes(second)
-        after = (other.prediction == other.label).to_numpy()
-        if name == "attack_success_rate":
-            amount, counted = 100.0 * (right & ~after), right.astype(float)
-        else:
-            amount = 50.0 * right + 50.0 * after
+    after = [(each.prediction == each.label).to_numpy() for each in map(_outcomes, others)]
+    if name == "attack_success_rate":  # of several attacks the mean
+        amount, counted = 100.0 * right * np.mean([~each for each in after], 0), right.astype(float)
+    elif name == "worst_attack_success_rate":
+        return None
+    elif others or name == "adversarial_accuracy":  # the mean of the outcomes
+        amount = 100.0 * np.mean([right, *after], 0)
     elif radius:
         reach = 0.0 if radius[1] else table.radius.to_numpy()
         amount = 100.0 * (right & (reach >= float(radius[2])))

@@ -12,7 +12,7 @@ from robust_transfer.data.tensors import TensorSplit
 from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import to_pixels
 from robust_transfer.randomness import derived, order, reseed
-from robust_transfer.specs.schedules import Schedule
+from robust_transfer.specs.schedules import Augmentation, Schedule
 
 if TYPE_CHECKING:
     from robust_transfer.recipes import Inputs
@@ -56,13 +56,28 @@ def stream(part: TensorSplit | EncodedSplit, indices: Tensor, schedule: Schedule
 
 
 def one_pass(part: TensorSplit | EncodedSplit, indices: Tensor, schedule: Schedule) -> Iterator[Tensor]:
-    """Every image once, augmented, in the order of the split, the last batch too: N x C x H x W float32 pixels."""
+    """Images once each, augmented, in the order of `indices`, the last batch too: N x C x H x W float32 pixels.
+
+    Where batches are looked at as wholes, as batch norm does, `indices` must be shuffled.
+    """
     if isinstance(part, EncodedSplit):
         crops = ((index, derived(schedule.seed, "pass", index)) for index in indices.tolist())
         yield from part.cropped(crops, schedule.batch_size, schedule.flip)
         return
     for chosen in indices.split(schedule.batch_size):
         yield augmented(part, chosen, schedule)[0]
+
+
+def augmented_in_order(
+    part: TensorSplit | EncodedSplit, augmentation: Augmentation, batch_size: int, seed: int
+) -> Iterator[Tensor]:
+    """All images of a split once, augmented, in its order: N x C x H x W float32 pixels.
+
+    Small images are augmented with draws from torch's global generators, files with draws of the seed.
+    """
+    # Of this schedule nothing counts but how images are augmented.
+    schedule = Schedule(iterations=1, batch_size=batch_size, lr=1.0, seed=seed, **augmentation.model_dump())
+    return one_pass(part, torch.arange(len(part)), schedule)
 
 
 def augmented(part: TensorSplit, chosen: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,8 @@ HeadWeights = Literal["default", "uniform01"]
 
 
 class MlpHead(nn.Sequential):
-    """Hidden layers, each linear - batch norm (optional) - ReLU - dropout (optional), and a last linear layer.
+    """Hidden layers, each linear - batch norm (optional) - ReLU - dropout (optional), and a last linear layer; without
+    hidden layers, dropout and a linear layer.
 
     N x width features -> N x classes logits. Shafahi et al. 2020, section 4.2.1 and figure 4 (2048 neurons a layer,
     dropout 0.25); they don't name the activation nor the order, ReLU and this one are ours.
@@ -28,6 +29,8 @@ class MlpHead(nn.Sequential):
             if dropout:
                 layers.append(nn.Dropout(dropout))
             width = neurons
+        if dropout and not hidden:
+            layers.append(nn.Dropout(dropout))
         super().__init__(*layers, nn.Linear(width, classes))
         self.form = {"hidden": list(hidden), "batch_norm": batch_norm, "dropout": dropout}
 
@@ -40,17 +43,18 @@ def new_head(
     dropout: float = 0.0,
     weights: HeadWeights = "default",
 ) -> nn.Linear | MlpHead:
-    """A head for features of length `width`: linear where `hidden` is empty, else an MlpHead.
+    """A head for features of length `width`: linear where there is no hidden layer and no dropout, else an MlpHead.
 
     weights: PyTorch's default initialisation, or uniform01: every linear layer's weights and biases from U[0, 1), as
         the code of CARTL (Chen et al. 2021) has it. Both are drawn from torch's global generator.
 
     Raises:
-        ValueError: where batch norm or dropout is wanted without a hidden layer.
+        ValueError: where batch norm is wanted without a hidden layer.
     """
-    if not hidden and (batch_norm or dropout):
-        raise ValueError("batch norm and dropout belong to hidden layers, and the head has none")
-    head = MlpHead(width, classes, hidden, batch_norm, dropout) if hidden else nn.Linear(width, classes)
+    if not hidden and batch_norm:
+        raise ValueError("batch norm belongs to hidden layers, and the head has none")
+    plain = not (hidden or dropout)
+    head = nn.Linear(width, classes) if plain else MlpHead(width, classes, hidden, batch_norm, dropout)
     if weights == "uniform01":
         with torch.no_grad():
             for layer in (module for module in head.modules() if isinstance(module, nn.Linear)):

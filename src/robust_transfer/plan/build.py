@@ -149,9 +149,15 @@ def certify(plan: Plan, model: Node, data: Node, smoothing: Smoothing, seed: int
     return node(plan, "certify", Certify(smoothing=smoothing, split=split, seed=seed), model=model, data=data)
 
 
-def measure(plan: Plan, model: Node, source: Node, data: Node) -> Node:
-    """How far `model` is from the model it was transferred from, on the training images of `data`."""
-    return node(plan, "measure", Measure(), model=model, source=source, data=data)
+def measure(
+    plan: Plan, model: Node, source: Node, data: Node, augmentation: Augmentation | None = None, seed: int = 0
+) -> Node:
+    """How far `model` is from the model it was transferred from, on the training images of `data`.
+
+    augmentation: of these images; none takes them as they are, and then no seed counts.
+    """
+    spec = Measure(augmentation=augmentation, seed=seed if augmentation else 0)
+    return node(plan, "measure", spec, model=model, source=source, data=data)
 
 
 def gradients(plan: Plan, model: Node, data: Node, count: int, split: str = "test") -> Node:

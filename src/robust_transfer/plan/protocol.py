@@ -31,9 +31,9 @@ SWITCHES: dict[str, Switch] = {
     "D1": Switch(
         study="renofeation",
         topic="the feature attack's space",
-        paper="eps 0.1 in pixels",
-        code="0.1 in normalised units, and a clip at ±2.2 that leaves the budget",
-        corrected="the code's size (5.8/255), in pixels, kept",
+        paper="eps (0.1) in pixels",
+        code="eps in normalised units (5.8/255 of the pixels), and a clip at ±2.2 that leaves the budget",
+        corrected="the code's size, in pixels, kept",
     ),
     "D2": Switch(
         study="renofeation",
@@ -206,9 +206,37 @@ SWITCHES: dict[str, Switch] = {
     "D18": Switch(
         study="renofeation",
         topic="where a grid search chooses",
-        paper="test",
-        code="test",
-        corrected="validation images held out of the training part",
+        paper="on test images",
+        code="on test images; at paper scale DELTA's and DELTA-R's values are given, as the scripts have them",
+        corrected="on validation images, held out of the training images",
+    ),
+    "D19": Switch(
+        study="renofeation",
+        topic="L2-SP beside its term",
+        paper="the head is free; weight decay as fine-tuning chose it",
+        code="the head is pulled to where it began; no weight decay",
+        corrected="as paper",
+    ),
+    "D20": Switch(
+        study="renofeation",
+        topic="dropout before MobileNetV2's head",
+        paper="not said: none",
+        code="0.2, as torchvision has it",
+        corrected="none",
+    ),
+    "D21": Switch(
+        study="renofeation",
+        topic="training images of the feature loss in table 3 and figure 2",
+        paper="as they are",
+        code="augmented",
+        corrected="as they are",
+    ),
+    "D22": Switch(
+        study="renofeation",
+        topic="neurons that the attack drives, one at a time",
+        paper="not said: neuron 0",
+        code="neuron 0",
+        corrected="several, drawn by the seed; rates are means over them",
     ),
 }
 

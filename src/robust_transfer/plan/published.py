@@ -4,7 +4,9 @@ import csv
 from importlib.resources import files
 
 PRINTED = "published"
-"""The metric of a cell that shows the printed number itself, and so has no nodes."""
+"""The metric of a cell that shows the printed number itself, and so has no nodes; a figure of several kinds of numbers
+tells them apart by a second word: `published ASR`.
+"""
 
 
 def published_tables(study: str) -> dict[str, dict[tuple[str, str], float]]:
@@ -12,6 +14,11 @@ def published_tables(study: str) -> dict[str, dict[tuple[str, str], float]]:
     folder = files("robust_transfer").joinpath("published", study)
     names = sorted(file.name.removesuffix(".csv") for file in folder.iterdir()) if folder.is_dir() else []
     return {name: published_table(study, name) for name in names}
+
+
+def is_printed(metric: str) -> bool:
+    """Whether a metric says that a printed number is shown."""
+    return metric.split()[0] == PRINTED
 
 
 def published_table(study: str, table: str) -> dict[tuple[str, str], float]:

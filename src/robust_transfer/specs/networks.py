@@ -1,7 +1,9 @@
 """Network architectures."""
 
 from collections.abc import Mapping
+from itertools import cycle, islice
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -39,6 +41,19 @@ class Normalise(Spec):
     """What is divided by: a number, or a list of one number a channel."""
 
     _in_pixels = field_validator("mean", "std")(in_pixels)
+
+    @property
+    def unit(self) -> float:
+        """A unit of the normalised input in pixels: the divisor, in the mean over channels."""
+        return fmean(self.std) if isinstance(self.std, list) else self.std
+
+    @property
+    def reach(self) -> float:
+        """The largest absolute value of the normalised input, over all channels."""
+        means, stds = (value if isinstance(value, list) else [value] for value in (self.mean, self.std))
+        count = max(len(means), len(stds))
+        channels = islice(zip(cycle(means), cycle(stds), strict=False), count)
+        return max(max(mean, 1 - mean) / std for mean, std in channels)
 
 
 IMAGENET = Normalise(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])

@@ -47,14 +47,14 @@ class Head(Spec):
     batch_norm: bool = False
     """Whether batch norm comes after each hidden layer."""
     dropout: Fraction = 0.0
-    """Share that is dropped after each hidden layer."""
+    """Share that is dropped after each hidden layer; without hidden layers, of the features."""
     weights: Literal["default", "uniform01"] = "default"
     """PyTorch's default initialisation, or all weights and biases from U[0, 1)."""
 
     @model_validator(mode="after")
     def _hidden_layers_first(self):
-        if not self.hidden and (self.batch_norm or self.dropout):
-            raise ValueError("hidden: batch_norm and dropout belong to hidden layers; give some, like [64]")
+        if not self.hidden and self.batch_norm:
+            raise ValueError("hidden: batch_norm belongs to hidden layers; give some, like [64]")
         return self
 
 

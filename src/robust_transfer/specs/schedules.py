@@ -8,8 +8,8 @@ from robust_transfer.specs.fields import Count, Fraction, NonNegative, Number, P
 
 
 class Averaging(Spec):
-    """Stochastic weight averaging (Izmailov et al. 2018). Batch norm's statistics are then taken anew, in one pass over
-    the augmented training images.
+    """Stochastic weight averaging (Izmailov et al. 2018). Batch norm's statistics are then taken anew, in one shuffled
+    pass over the augmented training images.
     """
 
     every: Count

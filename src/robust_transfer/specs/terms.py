@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Term(Spec):
     """A term of the loss; see docs/terms.md. Its name in `terms:` is that of its file.
 
-    A term with one field may be written as that number, and then 0 means that it is absent.
+    A term with one field may be written as that number, and then 0 means that it is absent. So may one that names a
+    field for it, where the others have their defaults.
     """
 
     word: ClassVar[str] = ""
@@ -60,19 +61,21 @@ class Term(Spec):
 
     @classmethod
     def number_field(cls) -> str | None:
-        """The only field, where a number says all; None of a term that has several."""
+        """The field that a number stands for: the only one. None of a term that has several and names none."""
         return next(iter(cls.model_fields)) if len(cls.model_fields) == 1 else None
 
     @model_validator(mode="before")
     @classmethod
     def _from_number(cls, value: Any) -> Any:
-        only = cls.number_field()
-        return value if only is None or isinstance(value, dict | Term) else {only: value}
+        field = cls.number_field()
+        return value if field is None or isinstance(value, dict | Term) else {field: value}
 
     @model_serializer(mode="wrap")
     def _as_number(self, as_mapping: Callable[[Any], dict[str, Any]]) -> Any:
-        only = self.number_field()
-        return getattr(self, only) if only else as_mapping(self)
+        field = self.number_field()
+        others = (name for name in type(self).model_fields if name != field)
+        is_number = field and all(getattr(self, name) == type(self).model_fields[name].default for name in others)
+        return getattr(self, field) if field and is_number else as_mapping(self)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
@@ -142,10 +145,11 @@ class TermsBase(Spec):
         changes: dict[str, Any] = {}
         for name, value in values.items():
             term = getattr(self, name)
-            if self.forms[name].number_field():
+            field = self.forms[name].number_field()
+            if field and (term is None or value == 0):
                 changes[name] = value
             else:
-                changes[name] = term.with_(weight=value) if term else {"weight": value}
+                changes[name] = term.with_(**{field or "weight": value}) if term else {"weight": value}
         return self.with_(**changes)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec, WholeNumber
-from robust_transfer.specs.schedules import Augmentation, Schedule
+from robust_transfer.specs.schedules import Augmentation
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
 
@@ -29,7 +29,7 @@ def run(job: Job) -> dict[str, Any]:
     from safetensors.torch import save_file
 
     from robust_transfer.data import tensors
-    from robust_transfer.data.batches import one_pass
+    from robust_transfer.data.batches import augmented_in_order
     from robust_transfer.models import files
     from robust_transfer.models.classifier import numbers
     from robust_transfer.randomness import reseed
@@ -38,12 +38,9 @@ def run(job: Job) -> dict[str, Any]:
     network.to(job.device)
     part = tensors.load(job.parent("data"), job.device).split(job.spec.split)
     seed = job.spec.seed
-    # Of this schedule nothing counts but how images are augmented.
-    augmentation = job.spec.augmentation.model_dump()
-    schedule = Schedule(iterations=1, batch_size=BATCH, lr=1.0, seed=seed, **augmentation)
     reseed(seed, "displacement")
     distances = []
-    augmented = one_pass(part, torch.arange(len(part)), schedule)
+    augmented = augmented_in_order(part, job.spec.augmentation, BATCH, seed)
     with torch.no_grad():
         for (images, _), moved in zip(part.plain(BATCH), augmented, strict=True):
             difference = network.features(images) - network.features(moved)

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from robust_transfer.specs.fields import Spec
+from robust_transfer.specs.fields import Spec, WholeNumber
+from robust_transfer.specs.schedules import Augmentation
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
 
@@ -12,7 +13,13 @@ BATCH = 250
 
 
 class Measure(Spec):
-    """The distances of weights and features between the parents `model` and `source`."""
+    """The distances of weights and features between the parents `model` and `source`.
+
+    augmentation: of the training images that the features are of; none takes them as they are. seed: of its draws.
+    """
+
+    augmentation: Augmentation | None = None
+    seed: WholeNumber = 0
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -22,18 +29,27 @@ def run(job: Job) -> dict[str, Any]:
     import torch
 
     from robust_transfer.data import tensors
+    from robust_transfer.data.batches import augmented_in_order
     from robust_transfer.models import files
     from robust_transfer.models.classifier import numbers
+    from robust_transfer.randomness import reseed
     from robust_transfer.terms.start_distance import squared_distance
 
     network, *_ = files.load(job.parent("model"))
     source, *_ = files.load(job.parent("source"))
+    part = tensors.load(job.parent("data"), job.device, job.data_root).train
     own = {name: p for name, p in source.named_parameters() if not name.startswith("head.")}
     with torch.no_grad():
         found = {"weight_distance": float(squared_distance(network, own))}
         network.to(job.device), source.to(job.device)
         distances = []
-        for images, _ in tensors.load(job.parent("data"), job.device, job.data_root).train.plain(BATCH):
+        reseed(job.spec.seed, "measure")
+        shown = (
+            augmented_in_order(part, job.spec.augmentation, BATCH, job.spec.seed)
+            if job.spec.augmentation
+            else (images for images, _ in part.plain(BATCH))
+        )
+        for images in shown:
             stages, expected = network.observe(images).stages, source.observe(images).stages
             # An image at a time in the sum over stages: each stage's mean over its elements.
             pairs = zip(stages, expected, strict=True)

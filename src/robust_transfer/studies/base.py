@@ -396,7 +396,7 @@ def grid(rows: Iterable[tuple[str, Model]], numbers: Callable[[Model], Numbers])
 
 def mean(cells: list[Cell]) -> Cell:
     """The mean of numbers of one metric."""
-    nodes = {f"{role}{i}": node for i, cell in enumerate(cells) for role, node in cell["nodes"].items()}
+    nodes = {f"{role}_{i}": node for i, cell in enumerate(cells) for role, node in cell["nodes"].items()}
     return {**cells[0], "metric": f"mean_{cells[0]['metric']}", "nodes": nodes}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
@@ -46,28 +47,54 @@ def _of_the_same(clean: Path, adversarial: Path) -> tuple[pd.DataFrame, pd.DataF
     return before, after
 
 
-def attack_success_rate(clean: Path, adversarial: Path) -> Estimate:
+def attack_success_rate(clean: Path, **adversarial: Path) -> Estimate:
     """P(wrong on the adversarial image | right on the clean one), in per cent; n counts the images that were right.
 
-    Chin et al. 2020, section 3.1.
+    Chin et al. 2020, section 3.1. Of several attacks the mean, whose interval is for other images under these attacks.
 
     Raises:
-        ValueError: where the two are not outcomes of the same images.
+        ValueError: where they are not outcomes of the same images.
     """
+    return _over_attacks([_fooled(clean, path) for path in adversarial.values()])
+
+
+def worst_attack_success_rate(clean: Path, **adversarial: Path) -> Estimate:
+    """The success rate of the attack that has the highest."""
+    return max(attack_success_rate(clean, adversarial=path) for path in adversarial.values())
+
+
+def adversarial_accuracy(**adversarial: Path) -> Estimate:
+    """Share of adversarial images whose prediction is their label, in per cent; of several attacks the mean."""
+    tables = [_outcomes(path) for path in adversarial.values()]
+    return _over_attacks([(found.prediction == found.label).to_numpy() for found in tables])
+
+
+def _fooled(clean: Path, adversarial: Path) -> np.ndarray:
+    """Of each image that is right, whether its adversarial image is wrong."""
     before, after = _of_the_same(clean, adversarial)
-    right = before.prediction == before.label
-    return proportion(int((right & (after.prediction != after.label)).sum()), int(right.sum()))
+    return (after.prediction != after.label)[before.prediction == before.label].to_numpy()
 
 
-def mean_accuracy(**outcomes: Path) -> Estimate:
-    """Mean over data sets of their accuracies."""
-    return mean_of([accuracy(path) for path in outcomes.values()])
+def _over_attacks(happened: list[np.ndarray]) -> Estimate:
+    """How often something happens, in per cent: of each attack on the same images, whether it does to each."""
+    if len(happened) == 1 or not len(happened[0]):
+        return proportion(int(happened[0].sum()), len(happened[0]))
+    shares = 100 * np.mean(happened, axis=0)
+    half = Z * float(shares.std(ddof=1)) / math.sqrt(len(shares))
+    return Estimate(float(shares.mean()), float(shares.mean()) - half, float(shares.mean()) + half, len(shares))
 
 
-def mean_attack_success_rate(**outcomes: Path) -> Estimate:
-    """Mean over data sets of their attack success rates; roles `clean0`, `adversarial0`, `clean1`, ..."""
-    count = len(outcomes) // 2
-    return mean_of([attack_success_rate(outcomes[f"clean{i}"], outcomes[f"adversarial{i}"]) for i in range(count)])
+def over_sets(metric: Callable[..., Estimate]) -> Callable[..., Estimate]:
+    """The metric that is the mean of another one over data sets, whose number ends each role: clean_0, clean_1, ..."""
+
+    def value(**found: Path) -> Estimate:
+        sets: dict[str, dict[str, Path]] = {}
+        for role, path in found.items():
+            name, _, place = role.rpartition("_")
+            sets.setdefault(place, {})[name] = path
+        return mean_of([metric(**of_set) for of_set in sets.values()])
+
+    return value
 
 
 def feature_distance(distances: Path) -> Estimate:
@@ -162,8 +189,11 @@ METRICS: dict[str, Callable[..., Estimate]] = {
     "margin_robustness": accuracy,
     "accuracy_and_robustness": accuracy_and_robustness,
     "attack_success_rate": attack_success_rate,
-    "mean_accuracy": mean_accuracy,
-    "mean_attack_success_rate": mean_attack_success_rate,
+    "worst_attack_success_rate": worst_attack_success_rate,
+    "adversarial_accuracy": adversarial_accuracy,
+    "mean_accuracy": over_sets(accuracy),
+    "mean_attack_success_rate": over_sets(attack_success_rate),
+    "mean_adversarial_accuracy": over_sets(adversarial_accuracy),
     "feature_distance": feature_distance,
     "weight_distance": weight_distance,
     "smoothed_accuracy": smoothed_accuracy,

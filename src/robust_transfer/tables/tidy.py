@@ -9,7 +9,7 @@ import pandas as pd
 
 from robust_transfer.estimates import Z, exactly, most_frequent, over_seeds, spread
 from robust_transfer.plan.graph import nodes_of, replicates
-from robust_transfer.plan.published import PRINTED
+from robust_transfer.plan.published import is_printed
 from robust_transfer.tables.metrics import metric
 
 COLUMNS = {
@@ -47,7 +47,7 @@ def tidy(study: str, table: str, cells: list[dict[str, Any]], artifact_of: Calla
     rows = []
     for cell in cells:
         name = cell["metric"]
-        if name == PRINTED:
+        if is_printed(name):
             found = [exactly(cell["published"])]
         else:
             of_seeds = ({role: artifact_of(i) for role, i in nodes.items()} for nodes in replicates(cell))

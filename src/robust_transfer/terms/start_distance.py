@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 class StartDistance(Term):
-    """The squared distance of the weights from those the run inherited, the head left out (L2-SP, Li et al. 2018; Chin
-    et al. 2020, Eq. 2).
+    """The squared distance of the weights from those that the run began with (L2-SP, Li et al. 2018; Chin et al. 2020,
+    Eq. 2). May be written as its weight alone.
     """
 
     word = "+l2sp"
@@ -22,11 +22,17 @@ class StartDistance(Term):
 
     weight: Positive
     """lambda."""
+    head: bool = False
+    """Whether a new head counts too, which the paper leaves out and the code of Chin et al. does not."""
+
+    @classmethod
+    def number_field(cls) -> str:
+        return "weight"
 
     def begin(self, training: "Objective") -> Callable[["Step"], "Tensor"]:
         network = training.network
-        head = {f"head.{name}" for name, _ in network.head.named_parameters()}
-        moving = [(name, p) for name, p in network.named_parameters() if p.requires_grad and name not in head]
+        left_out = set() if self.head else {f"head.{name}" for name, _ in network.head.named_parameters()}
+        moving = [(name, p) for name, p in network.named_parameters() if p.requires_grad and name not in left_out]
         start = {name: p.detach().clone() for name, p in moving}
         return lambda _: self.weight * squared_distance(network, start)
 

@@ -131,7 +131,9 @@ def train(
     if average and averaging:
         average.put(network)
         reseed(schedule.seed, "statistics")
-        average.renew_statistics(network, batches.one_pass(data.train, indices, schedule), averaging.dropout)
+        # Batch norm counts every batch's variance: of a set that lies class by class, batches in order have too little.
+        shuffled = indices[torch.randperm(len(indices))]
+        average.renew_statistics(network, batches.one_pass(data.train, shuffled, schedule), averaging.dropout)
         if len(data.validation) and recipe.terms.has_accuracy:
             with _diverging(length - 1, per_epoch):
                 progress.history.append(progress.history[-1] | validate(network, data.validation, recipe))

@@ -60,7 +60,8 @@ class FeatureAttack(Stepped):
 
     @property
     def slug(self) -> str:
-        return f"feature{self.steps}-{self.norm}-{self.eps:.4g}{'n' * (self.space == 'normalised')}"
+        neuron = f"-neuron{self.neuron}" if self.neuron else ""
+        return f"feature{self.steps}-{self.norm}-{self.eps:.4g}{'n' * (self.space == 'normalised')}{neuron}"
 
     def view(self, model: "Classifier") -> "nn.Module":
         from robust_transfer.attacks.ready import FeaturesOf

@@ -63,8 +63,7 @@ class TorchvisionNet(Network):
     def build(self, channels: int, classes: int) -> "Classifier":
         """Initialised as torchvision does; nothing is downloaded.
 
-        MobileNetV2's dropout (0.2) between features and linear layer is left out. torchvision and the code of Chin et
-        al. 2020 train with it; evaluation doesn't see it.
+        MobileNetV2's dropout (0.2) between features and linear layer belongs to the head, for a recipe to say.
 
         Raises:
             ValueError: where the images have not 3 channels.

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from typing import Any
+from random import Random
+from typing import Any, Literal
 
 from robust_transfer.plan import build
 from robust_transfer.plan.graph import Node
-from robust_transfer.plan.specs import Inputs, Schedule, Terms
+from robust_transfer.plan.published import PRINTED, published_table
+from robust_transfer.plan.specs import AnyNetwork, Augmentation, Head, Inputs, Normalise, Schedule, Terms
 from robust_transfer.studies.base import Cell, Data, Model, Numbers, figure, in_row, is_ours, mean, placed, shows, table
 from robust_transfer.studies.extra import Method, Paper, alike, ours, ours_too
 from robust_transfer.studies.protocols import Headline
@@ -22,6 +24,7 @@ from robust_transfer.studies.renofeation.section import (
     COMPARED,
     PRETRAINED,
     REGULARISED,
+    SMOOTHED,
     TRAINED,
     WITH_EACH,
     Given,
@@ -31,7 +34,10 @@ from robust_transfer.studies.renofeation.section import (
 GRID = ["lr", "momentum", "weight_decay"]
 LAMBDA = "feature_distillation"
 EXAMPLES = ["DELTA", "Renofeation"]
+WITHOUT_WEIGHTS = ["DELTA", "DELTA-R", "Re-training"]
 CLEAN, ASR, FEATURES = "clean", "ASR", "feature loss"
+ADVERSARIAL, WHITE_BOX = "adversarial accuracy", "white-box ASR"
+"""What the paper argues with (section 3.3) but does not print, and what it has not."""
 CLEAN_AXIS = {"metric": "accuracy", "label": "clean accuracy (%)"}
 ASR_AXIS = {"metric": "attack_success_rate", "label": "attack success rate (%)"}
 SHOWN = 6
@@ -52,22 +58,38 @@ def bars(number: int, title: str, methods: list[str]) -> Callable:
     return figure(number, "bars", title, metrics=metrics)(lambda self: self.both(methods))
 
 
+def bars_published(number: int, title: str, methods: list[str]) -> Callable:
+    """The same figure of the numbers that the paper prints in tables 2 and 3."""
+
+    def cells(self: "Renofeation") -> Iterator[Cell]:
+        printed = published_table(self.name, "table2") | published_table(self.name, "table3")
+        for (method, what), ((row, target), value) in product(product(methods, (CLEAN, ASR)), printed.items()):
+            if row == f"{method} {what}":
+                yield from placed(method, target, shows(f"{PRINTED} {what}") | {"published": value})
+
+    axes = [axis | {"metric": f"{PRINTED} {what}"} for what, axis in ((CLEAN, CLEAN_AXIS), (ASR, ASR_AXIS))]
+    caption = "From the numbers in Chin et al. 2020, Tables 2 and 3"
+    return figure(f"fig{number}_published", "bars", f"{title}, as published", metrics=axes, caption=caption)(cells)
+
+
 @dataclass
 class Task:
     """One pretrained network on one target task: what all its methods share, and the methods' models by name.
 
+    examples: a set for each neuron that the attack drives. head: the form of every new head.
     choices: method -> the model that a choice took, whose node says with which values.
     """
 
     source: Model
     data: Data
-    examples: Node
+    examples: list[Node]
+    head: Head | Literal["new"]
     models: dict[str, Model] = field(default_factory=dict)
     choices: dict[str, Model] = field(default_factory=dict)
 
 
 class Renofeation(Paper[Section]):
-    """Tables 1 to 6, the table of choices, and figures 1 to 6."""
+    """Tables 1 to 6, those of choices and of neurons, and figures 1 to 6; 3 and 5 also from the printed numbers."""
 
     name, paper, decimals = "renofeation", "Chin et al. 2020", 2
     Section = Section
@@ -79,9 +101,27 @@ class Renofeation(Paper[Section]):
         return "table6", [(row, "Average") for row in rows]
 
     def measured(self) -> str:
-        section, attack = self.section, self.section.attack
+        section, neurons = self.section, self.section.neurons
+        network = self.network(next(iter(section.networks.values())).network)
         chosen = f"values chosen on the {section.chosen_on} split"
-        return f"{self.scene(section.source, *section.targets)}, {chosen}, eps {attack.eps:.4g} ({attack.space})"
+        attack = f"eps {self.budget(network, section.attack.space):.4g} ({section.attack.space})"
+        driven = f"{neurons} drawn neurons" if isinstance(neurons, int) else f"neuron {', '.join(map(str, neurons))}"
+        return f"{self.scene(section.source, *section.targets)}, {chosen}, {attack}, {driven}"
+
+    def budget(self, network: AnyNetwork, space: str = "pixels") -> float:
+        """The section's eps in units of a space."""
+        given, normalise = self.section.eps_in, network.normalise
+        if given == space or not isinstance(normalise, Normalise):  # see Section.mistakes
+            return self.section.eps
+        return self.section.eps * normalise.unit if space == "pixels" else self.section.eps / normalise.unit
+
+    def neurons(self, network: AnyNetwork) -> list[int]:
+        """The features that the attack drives, one at a time."""
+        neurons, width = self.section.neurons, network.feature_width
+        if isinstance(neurons, list):
+            return neurons
+        assert width  # see Section.mistakes
+        return Random(f"{self.settings.seed}/neurons").sample(range(width), neurons)
 
     # ---- tasks -------------------------------------------------------------------------------------------------------
 
@@ -119,7 +159,7 @@ class Renofeation(Paper[Section]):
         return next(iter(self.tasks.values()))
 
     def task(self, name: str, data: Data) -> Task:
-        """The pretrained network, the target's data, and the one set of adversarial examples for both."""
+        """The pretrained network, the target's data, and the adversarial examples for both."""
         section = self.section
         pretrained = section.networks[name]
         network = self.network(pretrained.network)
@@ -128,7 +168,10 @@ class Renofeation(Paper[Section]):
         else:
             assert section.source and section.schedules.source  # without them mistakes() refuses the section
             source = self.pretrained(self.data(section.source), network, section.schedules.source)
-        return Task(source, data, self.crafted(source, data, section.attack))
+        eps = self.budget(network, section.attack.space)
+        attacks = (section.attack.on(neuron, eps) for neuron in self.neurons(network))
+        head: Head | Literal["new"] = Head(dropout=pretrained.head_dropout) if pretrained.head_dropout else "new"
+        return Task(source, data, [self.crafted(source, data, attack) for attack in attacks], head)
 
     # ---- methods: each fills in models (and choices) of a task -------------------------------------------------------
 
@@ -139,7 +182,7 @@ class Renofeation(Paper[Section]):
     def inheriting(self, task: Task, schedule: Schedule | None = None, like: str | None = None, **parts: Any) -> Model:
         """A run that starts from the pretrained network. like: the choice that parts' `tuned` takes values from."""
         tuned_by = task.choices[like].node if like else None
-        parts = {"terms": self.terms()} | parts
+        parts = {"terms": self.terms(), "head": task.head, **parts}
         return self.transferred(
             task.data, task.source, schedule or self.section.schedules.fine_tuning, tuned_by=tuned_by, **parts
         )
@@ -159,23 +202,27 @@ class Renofeation(Paper[Section]):
             candidates = [(point, self.inheriting(task, values=point, **parts)) for point in points]
             return self.chosen(task.data, candidates, self.section.chosen_on)
 
-        def swept(term: str, values: list[float], **parts: Any) -> Model:
-            parts |= {"like": "Fine-tuning", "tuned": GRID}
-            candidates = [
-                ({term: value}, self.inheriting(task, terms=self.terms(**{term: value}), **parts)) for value in values
-            ]
+        def swept(term: str, values: list[float], also: dict[str, Any] = {}, **parts: Any) -> Model:  # noqa: B006
+            """also: what the term has beside its weight."""
+            parts = {"like": "Fine-tuning", "tuned": GRID} | parts
+            weighted = ((value, self.terms(**{term: {"weight": value} | also})) for value in values)
+            candidates = [({term: value}, self.inheriting(task, terms=terms, **parts)) for value, terms in weighted]
             return self.chosen(task.data, candidates, self.section.chosen_on)
 
+        own: dict[str, Any] = {}
+        if (decay := section.l2_sp.weight_decay) is not None:
+            own = {"tuned": GRID[:2], "schedule": section.schedules.fine_tuning.with_(weight_decay=decay)}
         task.choices["Linear classifier"] = searched(grid, trainable="head")
         task.choices["Fine-tuning"] = searched(grid)
-        task.choices["L2-SP"] = swept("start_distance", section.lambdas.l2_sp)
+        task.choices["L2-SP"] = swept("start_distance", section.lambdas.l2_sp, {"head": section.l2_sp.head}, **own)
         if given:
             values = {name: getattr(given, name) for name in GRID} | {LAMBDA: given.delta}
             task.choices["DELTA"] = searched([values], teacher=task.source)
         else:
             task.choices["DELTA"] = swept(LAMBDA, section.lambdas.delta, teacher=task.source)
         task.models |= task.choices
-        inputs = Inputs(attack=section.adversarial_training, mixing="either")
+        attack = section.adversarial_training.pgd(self.budget(task.source.network))
+        inputs = Inputs(attack=attack, mixing="either")
         task.models["DELTA adv. trained"] = self.delta(task, schedule=section.schedules.adversarial, inputs=inputs)
 
     def averaged(self, task: Task, start: Model, like: str | None, tuned: Sequence[str] = (), **parts: Any) -> Model:
@@ -184,6 +231,7 @@ class Renofeation(Paper[Section]):
         like: the choice that gives the weight of the features' distance, and the values in `tuned`; none for a model
         without a teacher.
         """
+        averaging = self.section.averaging
         if like:
             parts |= {"teacher": task.source, "tuned_by": task.choices[like].node, "tuned": [*tuned, LAMBDA]}
         return self.transferred(
@@ -191,7 +239,8 @@ class Renofeation(Paper[Section]):
             start,
             self.section.schedules.averaging,
             head="keep",
-            averaging=self.section.averaging,
+            # Where nothing is dropped, dropout in the pass for statistics is nothing, and must not make another node.
+            averaging=averaging if parts.get("dropout") else averaging.with_(dropout=False),
             terms=self.terms(),
             **parts,
         )
@@ -199,19 +248,24 @@ class Renofeation(Paper[Section]):
     def re_trained(self, task: Task, **parts: Any) -> Model:
         """A run that starts at random, with no help."""
         schedule = self.section.schedules.re_training
-        parts = {"terms": self.terms(), "initialisation": "pytorch"} | parts
+        parts = {"terms": self.terms(), "initialisation": "pytorch", "head": task.head, **parts}
         return self.pretrained(task.data, task.source.network, schedule, **parts)
 
     def delta_r(self, task: Task, **parts: Any) -> Model:
         """A run that starts at random, with the pretrained network as teacher."""
         schedule = self.section.schedules.re_training
-        parts = {"terms": self.terms(), "initialisation": "pytorch", **parts}
+        parts = {"terms": self.terms(), "initialisation": "pytorch", "head": task.head, **parts}
         return self.transferred(task.data, None, schedule, task.source, network=task.source.network, **parts)
 
     def dropped(self, task: Task, **parts: Any) -> Model:
         """DELTA-R with dropout and the lambda that was chosen for it."""
         parts |= {"dropout": self.section.dropout, "tuned_by": task.choices["DELTA-R"].node, "tuned": [LAMBDA]}
         return self.delta_r(task, **parts)
+
+    def smoothed(self, task: Task) -> Model:
+        """DELTA-R with label smoothing."""
+        terms = self.terms(label_smoothing=self.section.label_smoothing)
+        return self.delta_r(task, terms=terms, tuned_by=task.choices["DELTA-R"].node, tuned=[LAMBDA])
 
     def renofeation(self, task: Task, **parts: Any) -> Model:
         """DELTA-R with dropout, then averaging."""
@@ -229,6 +283,7 @@ class Renofeation(Paper[Section]):
                 candidates.append(({LAMBDA: value}, model))
         task.choices["DELTA-R"] = models["DELTA-R"] = self.chosen(task.data, candidates, self.section.chosen_on)
         models["DELTA-R + dropout"] = self.dropped(task)
+        models[SMOOTHED] = self.smoothed(task)
         models["DELTA-R + SWA"] = self.averaged(task, models["DELTA-R"], "DELTA-R")
         models["Renofeation"] = self.renofeation(task)
 
@@ -281,7 +336,12 @@ class Renofeation(Paper[Section]):
         if what == CLEAN:
             return self.accuracy(model)
         if what == ASR:
-            return shows("attack_success_rate", clean=self.clean(model), adversarial=self.under(model, task.examples))
+            return shows("attack_success_rate", clean=self.clean(model), **self.driven(task, model))
+        if what == ADVERSARIAL:
+            return ours_too(shows("adversarial_accuracy", **self.driven(task, model)))
+        if what == WHITE_BOX:
+            outcomes = self.attacked(model, self.section.white_box.pgd(self.budget(model.network)))
+            return ours_too(shows("attack_success_rate", clean=self.clean(model), adversarial=outcomes))
         if what == FEATURES:
             return shows("feature_distance", distances=self.distances_of(task, model))
         name = self.own_rates[what]
@@ -290,20 +350,29 @@ class Renofeation(Paper[Section]):
         metric = f"attack_success_rate under {name}"
         return ours_too(shows(metric, clean=self.clean(model), adversarial=outcomes))
 
+    def driven(self, task: Task, model: Model) -> dict[str, Node]:
+        """A model's outcomes under the paper's attack, on each neuron in turn."""
+        outcomes = [self.under(model, examples) for examples in task.examples]
+        names = (f"neuron{place}" for place in range(len(outcomes))) if len(outcomes) > 1 else ("adversarial",)
+        return dict(zip(names, outcomes, strict=True))
+
     def has_distance(self, own: str) -> bool:
         """Whether a method of one's own has the pretrained network's form, so that its distance can be measured."""
         return all(alike(task.models[own].network, task.source.network) for task in self.main.values())
 
     def distances_of(self, task: Task, model: Model) -> Node:
         """How far a model is from the pretrained one."""
-        return build.measure(self.plan, model.node, task.source.node, task.data.node)
+        schedule = self.section.schedules.fine_tuning
+        keys = Augmentation.model_fields if self.section.distance_images == "augmented" else ()
+        augmentation = Augmentation(**{key: getattr(schedule, key) for key in keys}) if keys else None
+        return build.measure(self.plan, model.node, task.source.node, task.data.node, augmentation, self.settings.seed)
 
     def rows(self, methods: list[str], *more: str, own: list[str] | None = None) -> Iterator[Cell]:
         """Clean accuracy, ASR and more of methods of the main network, a column a target. own: methods of one's own,
         all unless given.
         """
         own = list(self.own_methods()) if own is None else own
-        for method, what in product((*methods, *own), (CLEAN, ASR, *more, *self.own_rates)):
+        for method, what in product((*methods, *own), (CLEAN, ASR, *more, ADVERSARIAL, *self.own_rates)):
             if what == FEATURES and method in own and not self.has_distance(method):
                 continue
             yield from ours(in_row(f"{method} {what}", self.of_targets(self.main, method, what)), method in own)
@@ -325,6 +394,7 @@ class Renofeation(Paper[Section]):
         1,
         "The target tasks",
         corner="Data set",
+        general=True,
         texts=lambda self: {"Task category": self.section.categories} if self.section.categories else {},
     )
     def table1(self) -> Iterator[Cell]:
@@ -339,8 +409,13 @@ class Renofeation(Paper[Section]):
         return ours(placed(row, column, *cells), target in self.section.extra.targets)
 
     table2 = methods_table(2, "Transfer methods under the feature attack", BASELINES)
-    table3 = methods_table(3, "Dropout and weight averaging on DELTA-R", REGULARISED, FEATURES)
-    table4 = methods_table(4, "Adversarial training and Renofeation", TRAINED)
+
+    @table(3, "Dropout and weight averaging on DELTA-R", corner="Method")
+    def table3(self) -> Iterator[Cell]:
+        """The regularised methods, with the distance of their features; and the one that is told of in words."""
+        return self.rows(REGULARISED, FEATURES, own=[SMOOTHED, *self.own_methods()])
+
+    table4 = methods_table(4, "Adversarial training and Renofeation", TRAINED, WHITE_BOX)
 
     @table(5, "A part of the training images", corner="Method")
     def table5(self) -> Iterator[Cell]:
@@ -354,7 +429,7 @@ class Renofeation(Paper[Section]):
         """The compared methods, with the mean over the targets."""
         for network, tasks in self.tasks.items():
             own = self.own_methods(network)
-            for method, what in product((*COMPARED, *own), (CLEAN, ASR, *self.own_rates)):
+            for method, what in product((*COMPARED, *own), (CLEAN, ASR, ADVERSARIAL, *self.own_rates)):
                 numbers = self.of_targets(tasks, method, what)
                 average = {"Average": mean([numbers[target] for target in self.section.targets])}
                 yield from ours(in_row(f"{network} {method} {what}", numbers | average), method in own)
@@ -381,6 +456,23 @@ class Renofeation(Paper[Section]):
                     cell = shows(f"chosen_{value}", choice=choice.node)
                     yield from self.on(target, f"{method} {target}", column, cell)
 
+    @table("neurons", "Attack success rate by the neuron that is driven", corner="Method", where=None)
+    def neurons_apart(self) -> Iterator[Cell]:
+        """How much the rates that are means elsewhere hang on the neuron."""
+        for method, (target, task) in product((*BASELINES, "Renofeation"), self.main.items()):
+            model = task.models[method]
+            clean, driven = self.clean(model), self.driven(task, model)
+            numbers = {
+                "mean": shows("attack_success_rate", clean=clean, **driven),
+                "worst": shows("worst_attack_success_rate", clean=clean, **driven),
+            }
+            for place, outcomes in enumerate(driven.values(), start=1):
+                numbers[f"neuron {place} of {len(driven)}"] = shows(
+                    "attack_success_rate", clean=clean, adversarial=outcomes
+                )
+            for column, number in numbers.items():
+                yield from self.on(target, f"{method} {target}", column, number)
+
     # ---- figures -----------------------------------------------------------------------------------------------------
 
     @figure(1, "examples", "The attack on the pretrained network", models=EXAMPLES)
@@ -389,7 +481,7 @@ class Renofeation(Paper[Section]):
         target, task = next(iter(self.main.items()))
         models = [task.models[name] for name in EXAMPLES]
         shown = {"split": self.section.evaluated_on, "count": SHOWN}
-        data, examples = [task.data.node.id], [task.examples.id]
+        data, examples = [task.data.node.id], [task.examples[0].id]
         tensors = {
             "clean": {"nodes": data, "read": "images"} | shown,
             "classes": {"nodes": data, "read": "classes"},
@@ -398,7 +490,7 @@ class Renofeation(Paper[Section]):
         }
         outcomes = {
             "clean": [self.clean(model).id for model in models],
-            "adversarial": [self.under(model, task.examples).id for model in models],
+            "adversarial": [self.under(model, task.examples[0]).id for model in models],
         }
         tensors |= {f"{of}_prediction": {"nodes": ids, "read": "predictions"} | shown for of, ids in outcomes.items()}
         cells = [cell for cell in self.both(EXAMPLES) if cell["column"] == target and not is_ours(cell)]
@@ -426,7 +518,8 @@ class Renofeation(Paper[Section]):
                 cells = self.on(target, method, target, self.number(task, method, ASR), *distances)
                 yield from ours(cells, method in own)
 
-    figure3 = bars(3, "The role of the pretrained weights", ["DELTA", "DELTA-R", "Re-training"])
+    figure3 = bars(3, "The role of the pretrained weights", WITHOUT_WEIGHTS)
+    figure3_published = bars_published(3, "The role of the pretrained weights", WITHOUT_WEIGHTS)
 
     @figure(
         4,
@@ -447,5 +540,6 @@ class Renofeation(Paper[Section]):
             yield from self.on(target, target, "chosen", chosen)
 
     figure5 = bars(5, "Renofeation and the baselines", [*BASELINES, "Renofeation"])
+    figure5_published = bars_published(5, "Renofeation and the baselines", [*BASELINES, "Renofeation"])
 
     figure6 = bars(6, "Dropout and weight averaging on the baselines", WITH_EACH)

@@ -3,18 +3,22 @@
 from collections.abc import Collection, Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from robust_transfer.plan.config import Settings
 from robust_transfer.plan.specs import (
+    AnyNetwork,
     Averaging,
+    Count,
     FeatureAttack,
     Fraction,
     NonNegative,
+    Normalise,
+    Pgd,
     Positive,
     Schedule,
     Spec,
-    TrainingAttack,
+    WholeNumber,
 )
 from robust_transfer.studies import extra
 from robust_transfer.studies.checks import DatasetName, NetworkName, TargetName
@@ -25,6 +29,8 @@ COMPARED = ["DELTA", "Renofeation", "Re-training"]
 REGULARISED = ["DELTA-R", "DELTA-R + dropout", "DELTA-R + SWA", "Renofeation"]
 TRAINED = ["DELTA", "DELTA adv. trained", "Renofeation"]
 WITH_EACH = [f"{name}{more}" for name in ("DELTA", "Re-training") for more in ("", " + dropout", " + SWA")]
+SMOOTHED = "DELTA-R + label smoothing"
+"""Of section 3.3, which says in words how it does."""
 PRETRAINED = "pretrained"
 """What the paper's attack is made against."""
 
@@ -36,6 +42,8 @@ class Pretrained(Spec):
     """Its architecture."""
     weights: str | None = None
     """torchvision's name of its weights; without them it is trained here, on the source data set."""
+    head_dropout: Fraction = 0.0
+    """Share of the features that is dropped before the head while it trains."""
 
 
 class Schedules(Spec):
@@ -73,6 +81,70 @@ class Lambdas(Spec):
     """Of DELTA."""
     delta_r: Annotated[list[Positive], Field(min_length=1)]
     """Of DELTA-R."""
+
+
+class Pull(Spec):
+    """What L2-SP does beside its term."""
+
+    head: bool = False
+    """Whether the new head too is pulled to where it began."""
+    weight_decay: NonNegative | None = None
+    """The weight decay beside it; that of fine-tuning unless given."""
+
+
+class Steps(Spec):
+    """Projected gradient steps within the section's budget."""
+
+    steps: Count
+    """How many."""
+    steps_per_eps: Annotated[Positive, Field(ge=0.5)]
+    """How many of them are as long as the budget: 4 are steps of eps/4."""
+    random_start: bool = True
+    """Whether the steps begin at a random point of the ball."""
+
+    @model_validator(mode="after")
+    def _reach_the_border(self):
+        if self.steps < 0.99 * self.steps_per_eps:
+            raise ValueError(
+                f"steps_per_eps: {self.steps} steps of eps/{self.steps_per_eps:g} never reach the border of the ball; "
+                f"lower it to {self.steps} or less, or raise steps"
+            )
+        return self
+
+    def pgd(self, eps: float) -> Pgd:
+        """The attack on the cross entropy. eps: in pixels."""
+        step_size = eps / self.steps_per_eps
+        return Pgd(algorithm="pgd", eps=eps, steps=self.steps, step_size=step_size, random_start=self.random_start)
+
+
+class FeatureSteps(Steps):
+    """The attack on the pretrained network's features; see FeatureAttack, which it becomes."""
+
+    value: Positive = 1000.0
+    """How far a feature is driven: the target vector is `value` there, 0 elsewhere."""
+    loss: Literal["distance", "mean_rest"] = "distance"
+    """What is brought down; see FeatureAttack."""
+    space: Literal["pixels", "normalised"] = "pixels"
+    """Where steps and budget are: pixels, or the network's own input after its normalisation."""
+    clip: Positive | None = None
+    """With space: normalised, the bounds -clip and +clip that the network's input is cut to, whatever the budget."""
+
+    @model_validator(mode="after")
+    def _clip_in_its_space(self):
+        if self.clip and self.space == "pixels":
+            raise ValueError("clip: pixels are cut to [0, 1]; a clip is for space: normalised")
+        return self
+
+    def on(self, neuron: int, eps: float) -> FeatureAttack:
+        """The attack on one feature. eps: in units of the space."""
+        own = self.model_dump(exclude={"steps_per_eps"})
+        return FeatureAttack(algorithm="feature", neuron=neuron, eps=eps, step_size=eps / self.steps_per_eps, **own)
+
+
+SomeNeurons = Annotated[
+    Annotated[Count, Tag("count")] | Annotated[list[WholeNumber], Field(min_length=1), Tag("list")],
+    Discriminator(lambda value: "list" if isinstance(value, list) else "count"),
+]
 
 
 class Given(Spec):
@@ -118,10 +190,26 @@ class Section(extra.Section):
     """Stochastic weight averaging of the runs with SWA."""
     shares: Annotated[dict[str, Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)]
     """Printed name -> part of the training images, in table 5."""
-    attack: FeatureAttack
+    eps: Positive
+    """The budget of all attacks of the paper."""
+    eps_in: Literal["pixels", "normalised"]
+    """What eps is in: pixels, or units of a network's input after its normalisation, in the mean over channels."""
+    attack: FeatureSteps
     """The attack on features that measures robustness."""
-    adversarial_training: TrainingAttack
+    neurons: SomeNeurons
+    """The features that the attack drives, one at a time: a list, or how many the seed draws. Success rates are means
+    over them.
+    """
+    adversarial_training: Steps
     """The attack of DELTA with adversarial training."""
+    white_box: Steps
+    """An attack on the transferred models themselves, which the paper has not."""
+    l2_sp: Pull = Pull()
+    """L2-SP."""
+    label_smoothing: Annotated[float, Field(gt=0, lt=1)]
+    """The share of the target that DELTA-R with label smoothing spreads over all classes."""
+    distance_images: Literal["plain", "augmented"]
+    """The training images on which the distance of features is measured: as they are, or augmented."""
 
     @property
     def starts(self) -> tuple[str, ...]:
@@ -130,11 +218,16 @@ class Section(extra.Section):
     def printed(self) -> dict[str, Collection[str]]:
         swept = [f"lambda {value:g}" for value in self.lambdas.delta_r]
         parts = [f"{share} {method}" for share in self.shares for method in COMPARED]
-        methods = [*BASELINES, *REGULARISED, *TRAINED, *WITH_EACH, *swept, *parts]
+        methods = [*BASELINES, *REGULARISED, SMOOTHED, *TRAINED, *WITH_EACH, *swept, *parts]
         return {"methods": methods, "attacks": (), "targets": self.targets}
 
     def mistakes(self, settings: Settings) -> Iterator[str]:
         yield from super().mistakes(settings)
+        if isinstance(self.neurons, list) and len(set(self.neurons)) < len(self.neurons):
+            yield "neurons: a neuron stands there twice; take one away"
+        for name, pretrained in self.networks.items():
+            if network := settings.networks.get(pretrained.network):
+                yield from self._unfit(network, f"networks.{name}.network")
         for name, attack in self.extra.attacks.items():
             if attack.by == PRETRAINED and attack.algorithm != "feature":
                 yield (
@@ -147,3 +240,20 @@ class Section(extra.Section):
                     f"networks.{name}.weights: missing; give torchvision's name of the weights, or source and "
                     "schedules.source to train the network here"
                 )
+
+    def _unfit(self, network: AnyNetwork, path: str) -> Iterator[str]:
+        """What the attack cannot do to a network."""
+        width, normalise, is_count = network.feature_width, network.normalise, isinstance(self.neurons, int)
+        wanted = self.neurons if isinstance(self.neurons, int) else max(self.neurons) + 1
+        if width is None and is_count:
+            yield f"{path}: how many features {network.slug} has shows when it is built; give neurons as a list"
+        elif width is not None and wanted > width:
+            yield f"neurons: {network.slug} has {width} features; {'take fewer' if is_count else 'name others'}"
+        if not isinstance(normalise, Normalise):
+            if "normalised" in (self.eps_in, self.attack.space):
+                yield f"{path}: {network.slug} normalises each image by its own pixels; write eps_in and space: pixels"
+        elif self.attack.clip and self.attack.clip >= normalise.reach:
+            yield (
+                f"attack.clip: nothing is cut, as the input of {network.slug} stays within {normalise.reach:.4g}; "
+                "lower it or take it away"
+            )
