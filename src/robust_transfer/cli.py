@@ -82,7 +82,7 @@ def _audit(results: Path, wants_repair: bool) -> int:
     for remark in all_of_it.remarks():
         print(f"note: {remark}")
     print(f"root of all cards: {all_of_it.root}")
-    print(f"{count[0]} nodes and {count[1]} tables and figures audited: {len(damages)} damaged")
+    print(f"{count[0]} nodes and {count[1]} tables, figures and verdicts audited: {len(damages)} damaged")
     if damages and wants_repair:
         missing = audit.repair(damages)
         print("The damaged files are taken away. This makes just these anew:\n")

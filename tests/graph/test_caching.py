@@ -361,7 +361,7 @@ def test_what_was_made_from_other_bytes_is_planned_under_any_trigger(finished):
     card["read"]["model"]["sha256"] = "0" * 64
     store.write_card(path, {key: value for key, value in card.items() if key != "seal"})
     shows = [f"{verb} davchev/{name}" for verb, name in (("tabulate", "table1"), ("draw", "fig2"), ("draw", "fig3"))]
-    wanted = sorted([f"evaluate {node.id}", *shows, "draw davchev/fig4"])
+    wanted = sorted([f"evaluate {node.id}", *shows, "draw davchev/fig4", "judge all", "judge davchev"])
     assert finished.planned("--rerun-triggers", "mtime") == wanted
     assert finished.planned("results/tables/davchev/table1.csv") == sorted([f"evaluate {node.id}", shows[0]])
     assert finished.planned("results/figures/davchev/fig5.svg") == []
@@ -406,7 +406,7 @@ def swap(one, other):
 def test_the_audit_of_whole_results_is_clean(finished):
     status, damaged, said = audit(finished)
     assert (status, damaged) == (0, [])
-    assert "200 nodes and 5 tables and figures audited: 0 damaged" in said
+    assert "200 nodes and 7 tables, figures and verdicts audited: 0 damaged" in said
 
 
 def test_the_audit_finds_all_damage_and_repairs_just_that(finished):
@@ -437,19 +437,21 @@ def test_the_audit_finds_all_damage_and_repairs_just_that(finished):
     reword(results / "tables/davchev/table1.csv", "R_nat,", "R_bat,")
     cut(results / "figures/davchev/fig2.png")
     (results / "figures/davchev/fig5.json").unlink()
+    reword(results / "claims/davchev.md", "holds", "hoids")
+    cut(results / "claims.csv")
 
     nodes = [edited, shortened, deleted, *swapped, edited_card, short_card, deleted_card, foreign]
     wanted = {f"results/{node.artifact}" for node in (edited, shortened, deleted, *swapped)}
     wanted |= {f"results/{node.card}" for node in (edited_card, short_card, deleted_card, foreign)}
     wanted |= {"results/tables/davchev/table1.csv", "results/figures/davchev/fig2.png"}
-    wanted |= {"results/figures/davchev/fig5.json"}
+    wanted |= {"results/figures/davchev/fig5.json", "results/claims/davchev.md", "results/claims.csv"}
     status, damaged, said = audit(finished)
     assert set(damaged) == wanted, said
     assert status == 1 and f"{len(wanted)} damaged" in said and "audit --repair" in said
 
     assert audit(finished, "--repair")[0] == 0
     jobs = finished.planned()
-    products = {"tabulate davchev/table1", "draw davchev/fig2", "draw davchev/fig5"}
+    products = {"tabulate davchev/table1", "draw davchev/fig2", "draw davchev/fig5", "judge all", "judge davchev"}
     assert set(jobs) == {f"{node.kind} {node.id}" for node in nodes} | products
     finished.snakemake("--quiet", "all")
     assert contents(results) == before
@@ -484,7 +486,7 @@ def test_the_audit_finds_forged_cards(finished):
 
 def test_the_audit_of_no_results_is_a_sentence(workspace):
     status, damaged, said = audit(workspace)
-    assert (status, damaged) == (0, []) and "0 nodes and 0 tables and figures audited" in said
+    assert (status, damaged) == (0, []) and "0 nodes and 0 tables, figures and verdicts audited" in said
 
 
 # ---- the same again ------------------------------------------------------------------------------------------------

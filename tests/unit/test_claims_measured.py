@@ -193,6 +193,13 @@ def test_a_claim_of_all_instances_is_as_sure_as_the_least_sure_of_them(files):
     assert chained.p["X"] == pytest.approx(2 * 0.5**4)
 
 
+def test_that_one_of_n_instances_is_otherwise_must_be_sure_n_fold(files):
+    there = cells(a="low", b="high", c="higher")
+    sure, otherwise = {"less": ["t | r | a", "t | r | b"]}, {"greater": ["t | r | b", "t | r | c"]}
+    found = verdicts(there, files, X={"all": [sure, sure, otherwise]})
+    assert found.p["X"] == pytest.approx(2 * 3 * 0.5**4) and found.against["X"] == "70 against 71"
+
+
 def test_holms_adjustment():
     assert holm([0.01, 0.04, np.nan, 0.03]) == pytest.approx([0.03, 0.06, np.nan, 0.06], nan_ok=True)
     assert holm([0.9, 0.8]) == [1.0, 1.0]

@@ -64,8 +64,6 @@ rule judge:
             labels={"claims": "{claims}"},
         ),
         card="results/{claims}.json",
-    params:
-        what=lambda wildcards: product_of(wildcards, "claim").key,
     log:
         "results/logs/{claims}.log",
     conda:
@@ -73,6 +71,8 @@ rule judge:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        what=lambda wildcards: product_of(wildcards, "claim").key,
     message:
         "judge {params.what}"
     shell:
