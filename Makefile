@@ -23,7 +23,7 @@ endif
 .venv/.bench-stamp: .venv/.stamp envs/bench-lock.txt
 	@sh envs/build.sh bench
 
-demo: env ## run the whole pipeline at the scale of config.yaml, then say what was made
+demo: env ## run the whole pipeline at the scale of config.yaml, then say what was made and which claims hold
 	.venv/bin/snakemake --cores $(CORES) --rerun-incomplete --quiet host reason $(ARGS)
 	@.venv/bin/robust-transfer summary
 

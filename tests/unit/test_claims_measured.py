@@ -8,10 +8,10 @@ import pytest
 from scipy.stats import binom, norm
 
 from robust_transfer.claims import spec
-from robust_transfer.claims.cells import Cells, Missing, Place, Resamples, Value, measured
+from robust_transfer.claims.cells import CERTIFIED, MEANS, Cells, Missing, Place, Resamples, Value, measured
 from robust_transfer.claims.judge import holm, judge
 from robust_transfer.claims.verdicts import HOLDS, NOT_TESTABLE, REVERSED, UNDECIDED, counts, of_measured, page, screen
-from robust_transfer.tables.metrics import metric
+from robust_transfer.tables.metrics import METRICS, metric
 
 N = 400
 
@@ -68,25 +68,23 @@ def verdicts(there, files, **predicates):
 @pytest.mark.parametrize(
     ("name", "nodes"),
     [
-        ("accuracy", ["high"]),
-        ("robustness under PGD-50", ["high"]),
-        ("training_accuracy", ["low"]),
-        ("accuracy_and_robustness", ["high", "low"]),
-        ("attack_success_rate", ["high", "low"]),
-        ("attack_success_rate", ["high", "low", "higher"]),
-        ("adversarial_accuracy", ["high", "low", "higher"]),
-        ("smoothed_accuracy", ["certified"]),
-        ("certified_accuracy_0.25", ["certified"]),
-        ("average_certified_radius", ["certified"]),
-        ("unsmoothed_certified_accuracy_0.5", ["high"]),
-        ("unsmoothed_average_certified_radius", ["high"]),
+        ("accuracy", {"outcomes": "high"}),
+        ("robustness under PGD-50", {"outcomes": "high"}),
+        ("training_accuracy", {"outcomes": "low"}),
+        ("accuracy_and_robustness", {"clean": "high", "adversarial": "low"}),
+        ("attack_success_rate", {"clean": "high", "adversarial": "low"}),
+        ("attack_success_rate", {"clean": "high", "adversarial0": "low", "adversarial1": "higher"}),
+        ("adversarial_accuracy", {"adversarial0": "low", "adversarial1": "higher"}),
+        ("smoothed_accuracy", {"certificates": "certified"}),
+        ("certified_accuracy_0.25", {"certificates": "certified"}),
+        ("average_certified_radius", {"certificates": "certified"}),
+        ("unsmoothed_certified_accuracy_0.5", {"outcomes": "high"}),
+        ("unsmoothed_average_certified_radius", {"outcomes": "high"}),
     ],
 )
 def test_a_number_is_the_tables_own_and_its_spread_that_of_the_mean(files, name, nodes):
-    paths = dict(zip(("clean", "adversarial", "other"), (files[node] for node in nodes), strict=False))
-    if len(paths) == 1:
-        paths = {"": paths["clean"]}
-    estimate = metric(name)(*paths.values()) if len(paths) == 1 else metric(name)(**paths)
+    paths = {role: files[node] for role, node in nodes.items()}
+    estimate = metric(name)(**paths)
     found = Resamples(4000).value(name, paths).numbers
     assert found[0] == pytest.approx(estimate.value, abs=1e-12)
     if np.isnan(estimate.low):  # no estimate
@@ -96,25 +94,28 @@ def test_a_number_is_the_tables_own_and_its_spread_that_of_the_mean(files, name,
         assert np.std(found[1:]) == pytest.approx(half / norm.ppf(0.975), rel=0.06)
 
 
-def test_means_and_improvements_are_the_tables_own(files):
-    several = {"clean_0": "high", "neuron0_0": "low", "clean_1": "higher", "neuron0_1": "elsewhere"}
-    for name, nodes in (
+@pytest.mark.parametrize(
+    ("name", "nodes"),
+    [
         ("mean_accuracy", {"outcomes_0": "low", "outcomes_1": "high"}),
+        (
+            "mean_attack_success_rate",
+            {"clean_0": "high", "adversarial_0": "low", "clean_1": "high", "adversarial_1": "high"},
+        ),
         ("mean_improvement_accuracy", {"before0": "low", "after0": "high", "before1": "high", "after1": "low"}),
-    ):
-        paths = {role: files[node] for role, node in nodes.items()}
-        assert Resamples(10).value(name, paths).numbers[0] == pytest.approx(metric(name)(**paths).value)
-    same = {role: files[node if node != "elsewhere" else "low"] for role, node in several.items()}
-    found = Resamples(10).value("mean_attack_success_rate", same).numbers
-    assert found[0] == pytest.approx(metric("mean_attack_success_rate")(**same).value)
+        ("worst_attack_success_rate", {"clean": "high", "adversarial0": "low", "adversarial1": "high"}),
+    ],
+)
+def test_means_are_the_tables_own(files, name, nodes):
+    paths = {role: files[node] for role, node in nodes.items()}
+    assert Resamples(10).value(name, paths).numbers[0] == pytest.approx(metric(name)(**paths).value)
 
 
-def test_rates_over_several_attacks_are_no_trials_of_two_outcomes(files):
-    one, two = ({"clean": files["high"], "neuron0": files["low"]} | more for more in ({}, {"neuron1": files["higher"]}))
-    assert Resamples(10).value("attack_success_rate", one).images
-    assert Resamples(10).value("attack_success_rate", two).images is None
-    worst = Resamples(10).value("worst_attack_success_rate", two)
-    assert worst.numbers[0] == metric("worst_attack_success_rate")(**two).value
+def test_every_metric_of_the_tables_is_resampled_but_those_that_are_no_estimates():
+    exact = {"weight_distance", "classes", "train_images_a_class", "test_images_a_class", "worst_attack_success_rate"}
+    exact |= {name for name in METRICS if name.startswith("chosen_")}
+    resampled = {*MEANS, *filter(CERTIFIED.fullmatch, METRICS), "feature_distance"}
+    assert resampled | {name for name in METRICS if name.startswith("mean_")} == METRICS.keys() - exact
 
 
 def test_a_distance_has_the_spread_of_its_mean(tmp_path):
@@ -253,6 +254,13 @@ def test_what_is_ours_is_in_no_range(files):
     every = {"each": {"c": "any"}, "holds": {"greater": ["t | r | {c}", 10]}}
     found = verdicts(there, files, X=every, Y={"greater": ["t | r | b", 10]})
     assert list(found.n) == [1, 1]
+
+
+def test_what_is_ours_is_there_by_its_name(files):
+    there = [*cells(a="high", b="high"), *({**cell, "row": "own", "ours": True} for cell in cells(a="low", c="low"))]
+    both = {"each": {"c": "any"}, "holds": {"less": ["t | own | {c}", "t | r | {c}"]}}
+    found = verdicts(there, files, X=both)
+    assert (found.k["X"], found.n["X"]) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from robust_transfer.plan.graph import replicates
 from robust_transfer.plan.published import is_printed
 from robust_transfer.tables.metrics import metric
 
@@ -101,16 +102,11 @@ def printed(tables: Mapping[str, Mapping[tuple[str, str], float]]) -> Cells:
     )
 
 
-def replicates(cell: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The nodes of a measured cell, by role, for each seed."""
-    return cell.get("replicates") or [cell["nodes"]]
-
-
-def measured(cells: Iterable[Mapping[str, Any]], artifact_of: Callable[[str], Path], resamples: int) -> Cells:
+def measured(cells: Iterable[dict[str, Any]], artifact_of: Callable[[str], Path], resamples: int) -> Cells:
     """What was measured. cells: of tables and figures, each with the name of its `table`. artifact_of: see tidy."""
     drawn = Resamples(resamples)
 
-    def value(cell: Mapping[str, Any]) -> Value:
+    def value(cell: dict[str, Any]) -> Value:
         found = [
             drawn.value(cell["metric"], {role: artifact_of(node) for role, node in nodes.items()})
             for nodes in replicates(cell)
@@ -160,19 +156,18 @@ class Resamples:
                     found.append(100 * (after / before - 1))
             return Value(np.mean(found, 0))
         if name.startswith("mean_"):
-            groups: dict[str, dict[str, Path]] = {}
+            sets: dict[str, dict[str, Path]] = {}
             for role, path in files.items():
                 word, _, place = role.rpartition("_")
-                groups.setdefault(place, {})[word] = path
-            each = [self.value(name.removeprefix("mean_"), group).numbers for group in groups.values()]
+                sets.setdefault(place, {})[word] = path
+            each = [self.value(name.removeprefix("mean_"), of_set).numbers for of_set in sets.values()]
             return Value(np.mean(each, 0))
         if name == "feature_distance":
             return self._distance(*files.values())
-        if (images := per_image(name, *files.values())) is None:
+        if (images := per_image(name, files)) is None:
             return Value(np.array([metric(name)(**files).value]))
-        # Of several attacks an image may withstand some: then it is no trial of two outcomes.
-        is_share = name != "accuracy_and_robustness" and bool(np.isin(images.amount, (0.0, 100.0)).all())
-        return Value(self._over_images(images), images if is_share else None)
+        counts = not name.endswith("radius") and set(images.amount) <= {0.0, 100.0}
+        return Value(self._over_images(images), images if counts else None)
 
     def _over_images(self, images: Images) -> np.ndarray:
         shares = self.shares(images.key, len(images.amount), len(images.amount))
@@ -189,40 +184,36 @@ class Resamples:
         return Value(np.concatenate([[found["feature_distance"]], drawn]))
 
 
+MEANS = (
+    *("accuracy", "robustness", "training_accuracy", "margin_robustness", "accuracy_and_robustness"),
+    *("attack_success_rate", "adversarial_accuracy", "smoothed_accuracy"),
+)
+CERTIFIED = re.compile(r"(unsmoothed_)?(average_certified_radius|certified_accuracy_(.+))")
+
+
 @cache
 def _outcomes(path: Path) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-def per_image(name: str, first: Path, *others: Path) -> Images | None:
+def per_image(name: str, files: Mapping[str, Path]) -> Images | None:
     """What each image adds to a metric: in per cent, but for radii; None of what is no mean over images.
 
     Images are told apart by their places and labels, so that a data set and its negative count as the same ones.
     """
-    radius = re.fullmatch(r"(un)?(?:smoothed_)?certified_accuracy_(.+)", name)
-    shares = "accuracy", "robustness", "training_accuracy", "margin_robustness", "smoothed_accuracy"
-    if not (
-        name in shares
-        or radius
-        or name.endswith("average_certified_radius")
-        or others
-        or name == "adversarial_accuracy"
-    ):
+    if not (certified := CERTIFIED.fullmatch(name)) and name not in MEANS:
         return None
-    table = _outcomes(first)
-    right = (table.prediction == table.label).to_numpy()
-    key = sha256(table[["index", "label"]].to_numpy().tobytes()).hexdigest()
-    amount, counted = 100.0 * right, np.ones(len(right))
-    after = [(each.prediction == each.label).to_numpy() for each in map(_outcomes, others)]
-    if name == "attack_success_rate":  # of several attacks the mean
-        amount, counted = 100.0 * right * np.mean([~each for each in after], 0), right.astype(float)
-    elif name == "worst_attack_success_rate":
-        return None
-    elif others or name == "adversarial_accuracy":  # the mean of the outcomes
-        amount = 100.0 * np.mean([right, *after], 0)
-    elif radius:
-        reach = 0.0 if radius[1] else table.radius.to_numpy()
-        amount = 100.0 * (right & (reach >= float(radius[2])))
-    elif name.endswith("average_certified_radius"):
-        amount = right * (0.0 if name.startswith("un") else table.radius.to_numpy())
-    return Images(key, amount, counted)
+    tables = {role: _outcomes(path) for role, path in files.items()}
+    right = {role: (table.prediction == table.label).to_numpy(float) for role, table in tables.items()}
+    first = next(iter(tables.values()))
+    key = sha256(first[["index", "label"]].to_numpy().tobytes()).hexdigest()
+    if certified:
+        unsmoothed, kind, radius = certified.groups()
+        reach = np.zeros(len(first)) if unsmoothed else first.radius.to_numpy()
+        (share,) = right.values()
+        amount = share * reach if kind == "average_certified_radius" else 100 * share * (reach >= float(radius))
+        return Images(key, amount, np.ones(len(first)))
+    if name == "attack_success_rate":
+        clean = right.pop("clean")
+        return Images(key, 100 * clean * (1 - np.mean(list(right.values()), 0)), clean)
+    return Images(key, 100 * np.mean(list(right.values()), 0), np.ones(len(first)))

@@ -104,15 +104,16 @@ def _values(domains: Mapping[str, Domain], of: Any, cells: Cells, bound: Labels)
         if isinstance(domain, list):
             found = [labels | {name: label} for labels in found for label in domain]
     free = {name for name, domain in domains.items() if not isinstance(domain, list)}
-    for cell in (part for part in parts(of) if isinstance(part, Cell)):
-        if free & cell.variables:
-            found = [
-                labels | match
-                for labels in found
-                for match in _matches(cell, cells.places, labels, free)
-                if all(_is_in(domains[name], label) for name, label in match.items())
-            ]
-            found = list({tuple(labels.items()): labels for labels in found}.values())
+    for cell in (part for part in parts(of) if isinstance(part, Cell) and free & part.variables):
+        matching = [
+            labels | match
+            for labels in found
+            for match in _matches(cell, cells.places, labels, free)
+            if all(_is_in(domains[name], label) for name, label in match.items())
+        ]
+        # A cell that is ours matches nothing, and may yet be there for what other cells' variables stand for.
+        found = list({tuple(labels.items()): labels for labels in matching}.values()) or found
+    found = [labels for labels in found if labels.keys() >= free]
     numbers = [name for name, domain in domains.items() if domain == "number"]
     return sorted(found, key=lambda labels: [float(labels[name]) for name in numbers])
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from robust_transfer.claims.cells import RESAMPLES, Cells, Place, measured, printed, replicates
+from robust_transfer.claims.cells import RESAMPLES, Cells, Place, measured, printed
 from robust_transfer.claims.judge import ALPHA, Judged, holm, judge
 from robust_transfer.claims.spec import Claim
+from robust_transfer.plan.graph import nodes_of
 from robust_transfer.plan.published import published_tables
 
 HOLDS, CONTRADICTED, NOT_PRINTED = "holds", "contradicted", "not printed"
@@ -35,7 +36,7 @@ def of_print(claims: Mapping[str, Claim], study: str) -> pd.DataFrame:
 
 def of_measured(
     claims: Mapping[str, Claim],
-    cells: Sequence[Mapping[str, Any]],
+    cells: Sequence[dict[str, Any]],
     artifact_of: Callable[[str], Path],
     resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
@@ -48,10 +49,7 @@ def of_measured(
         (Holm's), reason why it is not testable, and the nodes that it rests on.
     """
     found = measured(cells, artifact_of, resamples)
-    nodes = {
-        Place(*(cell[key] for key in Place._fields)): [i for roles in replicates(cell) for i in roles.values()]
-        for cell in cells
-    }
+    nodes = {Place(*(cell[key] for key in Place._fields)): nodes_of(cell) for cell in cells}
     judged, used = [], []
     for claim in claims.values():
         found.asked.clear()
@@ -65,7 +63,7 @@ def of_measured(
 
 
 def verdicts(
-    study: str, claims: Mapping[str, Claim], cells: Sequence[Mapping[str, Any]], artifact_of: Callable[[str], Path]
+    study: str, claims: Mapping[str, Claim], cells: Sequence[dict[str, Any]], artifact_of: Callable[[str], Path]
 ) -> pd.DataFrame:
     """Both verdicts on all claims of a study, a row a claim."""
     rows = [[study, claim.where, claim.claim, claim.predicate, claim.ours] for claim in claims.values()]
