@@ -264,12 +264,48 @@ def test_a_damaged_sign_is_named(signs):
         read("GTSRB", signs.root)
 
 
+@pytest.fixture
+def final(signs, monkeypatch):
+    """The same signs in Kaggle's layout, with one more to train on, listed by no order of paths."""
+    monkeypatch.setitem(TORCHVISION, "GTSRB-final", replace(TORCHVISION["GTSRB-final"], classes=3, train=13, test=5))
+    folder = signs.root / "gtsrb-final"
+    signs.trained.append((signs.image("GTSRB/more.ppm", 77), 2))
+    for split, listed in (("Train", signs.trained[::-1]), ("Test", signs.tested)):
+        rows = ["Width,Height,Roi.X1,Roi.Y1,Roi.X2,Roi.Y2,ClassId,Path"]
+        for i, (path, sign) in enumerate(listed):
+            copy = f"{split}/{sign}/{i:05}.png" if split == "Train" else f"{split}/{i:05}.png"
+            (folder / copy).parent.mkdir(parents=True, exist_ok=True)
+            Image.open(path).save(folder / copy)
+            rows.append(f"53,54,6,5,48,49,{sign},{copy}")
+        (folder / f"{split}.csv").write_text("\n".join(rows) + "\n")
+    return signs
+
+
+def test_the_final_training_set_of_gtsrb_in_kaggles_layout(final):
+    theirs, ours = read("GTSRB", final.root), read("GTSRB-final", final.root)
+    for mine, other in zip(ours.splits["test"], theirs.splits["test"], strict=True):
+        assert np.array_equal(mine, other), "the test images are the same"
+    images, labels = ours.splits["train"]
+    assert labels.tolist() == [sign for _, sign in final.trained[::-1]]
+    assert np.array_equal(images[:0:-1], theirs.splits["train"][0])
+    assert spec("GTSRB-final").slug == "gtsrb-final"
+
+
+def test_a_partial_final_training_set_is_refused(final):
+    table = final.root / "gtsrb-final/Train.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]))
+    assert "12 training images are listed, not 13" in must_be_refused("GTSRB-final", final.root)
+    table.unlink()
+    assert "Train.csv missing; unpack the copy of the GTSRB on Kaggle" in must_be_refused("GTSRB-final", final.root)
+
+
 def test_the_counts_are_the_sets_own():
     assert {name: (e.classes, e.train, e.test) for name, e in TORCHVISION.items()} == {
         "CIFAR10": (10, 50_000, 10_000),
         "CIFAR100": (100, 50_000, 10_000),
         "SVHN": (10, 73_257, 26_032),
         "GTSRB": (43, 26_640, 12_630),
+        "GTSRB-final": (43, 39_209, 12_630),
     }
 
 

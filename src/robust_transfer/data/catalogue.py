@@ -1,8 +1,9 @@
 """The sets that can be read as their authors distribute them: how many images they have, and where these lie.
 
 Counts are those of the sets' own pages; caltech-101 is counted without its background class, caltech-256 with its
-clutter class, as the study that uses them does (protocols: vaishnavi). GTSRB is counted as torchvision has it, which
-trains on the 26,640 images of the competition's first phase; the later training set has 39,209.
+clutter class, as the study that uses them does (protocols: vaishnavi). GTSRB has the 26,640 training
+images of the competition's first phase, as torchvision has it, and GTSRB-final the later 39,209; the test images are the
+same.
 """
 
 from dataclasses import dataclass
@@ -66,8 +67,16 @@ TORCHVISION: dict[str, Entry] = {
         'or with a connection: python -c "from torchvision.datasets import GTSRB; '
         "[GTSRB('{root}', split, download=True) for split in ('train', 'test')]\"",
     ),
+    "GTSRB-final": Entry(
+        43,
+        39_209,
+        12_630,
+        "gtsrb-final",
+        ("Train.csv", "Test.csv"),
+        "unpack the copy of the GTSRB on Kaggle (Train, Test, Train.csv, Test.csv) into {root}/gtsrb-final",
+    ),
 }
-"""Sets of small images, by torchvision's name."""
+"""Sets of small images, by torchvision's name; GTSRB-final, which torchvision has not."""
 
 CATALOGUE: dict[str, Entry] = {
     "stanford-dogs": Entry(

@@ -25,7 +25,7 @@ class Torchvision(Dataset):
 
     reader: Literal["torchvision"]
     name: Name
-    """The set's name in torchvision."""
+    """The set's name in torchvision; GTSRB-final has the competition's final training set in Kaggle's layout."""
     size: Count = 32
     """Side in pixels. Images of CIFAR and SVHN are kept as they are, 32x32, and scaled up, bilinear, whenever they are
     shown; augmentation is before that. GTSRB's images are of any size and shape: they are scaled when the set is
@@ -41,13 +41,18 @@ class Torchvision(Dataset):
         top = TORCHVISION[self.name].classes
         if self.classes and max(self.classes) >= top:
             raise ValueError(f"classes: {self.name} has 0 to {top - 1}")
-        if self.size < 32 and self.name != "GTSRB":
+        if self.size < 32 and not self.signs:
             raise ValueError(f"size: {self.name} has images of 32x32, which are scaled up; write 32 or more")
-        if self.resize and self.name == "GTSRB":
+        if self.resize and self.signs:
             raise ValueError("resize: signs are not cropped; take resize away")
         if self.resize and self.resize < self.size:
             raise ValueError(f"resize: {self.resize} pixels are too few to crop {self.size} from; raise resize")
         return self
+
+    @property
+    def signs(self) -> bool:
+        """Whether it is one of the sets of traffic signs."""
+        return self.name.startswith("GTSRB")
 
     @property
     def base(self) -> str:
@@ -57,7 +62,7 @@ class Torchvision(Dataset):
     def shown_at(self) -> tuple[int, ...]:
         if self.resize:
             return self.size, self.resize
-        return () if self.name == "GTSRB" or self.size == 32 else (self.size,)
+        return () if self.signs or self.size == 32 else (self.size,)
 
     @property
     def files(self) -> list[str]:
@@ -88,8 +93,8 @@ class Torchvision(Dataset):
         from robust_transfer.data.raw import Arrays
 
         names = [str(n) for n in range(TORCHVISION[self.name].classes)]
-        if self.name == "GTSRB":
-            return Arrays(self.name, _signs(data_root, self.size), dict(enumerate(names)))
+        if self.signs:
+            return Arrays(self.name, _signs(self.name, data_root, self.size), dict(enumerate(names)))
         splits = {}
         for split in ("train", "test"):
             try:
@@ -109,8 +114,9 @@ class Torchvision(Dataset):
         return Arrays(self.name, splits, dict(enumerate(names)))
 
 
-def _signs(data_root: Path, size: int) -> "Splits":
-    """GTSRB, the German Traffic Sign Recognition Benchmark (Stallkamp et al. 2012), as torchvision unpacks it.
+def _signs(name: str, data_root: Path, size: int) -> "Splits":
+    """The German Traffic Sign Recognition Benchmark (Stallkamp et al. 2012): GTSRB as torchvision unpacks it, or
+    GTSRB-final as Kaggle has it.
 
     Train and test: N x size x size x 3 uint8 images and N int64 labels, 0 to 42. Whole images of 15 to 250 pixels a
     side are scaled to size x size, whatever their shape, bilinear with antialiasing. They show some background around
@@ -126,11 +132,11 @@ def _signs(data_root: Path, size: int) -> "Splits":
     from robust_transfer.data.collections.manifest import checked
     from robust_transfer.data.images import content_of, rgb_or_refused
 
-    entry = TORCHVISION["GTSRB"]
+    entry = TORCHVISION[name]
     folder, remedy = data_root / entry.folder, entry.unpack.format(root=data_root)
-    if absent := [str(folder / name) for name in entry.needs if not (folder / name).exists()]:
-        raise UserError(f"GTSRB: {', '.join(absent)} missing; {remedy}")
-    manifest = checked(_listed(folder, remedy), "GTSRB", folder, entry, 0.0, remedy)
+    if absent := [str(folder / each) for each in entry.needs if not (folder / each).exists()]:
+        raise UserError(f"{name}: {', '.join(absent)} missing; {remedy}")
+    manifest = checked(_listed(name, folder, remedy), name, folder, entry, 0.0, remedy)
     splits = {}
     for split, (files, labels) in manifest.splits().items():
         images = np.empty((len(files), size, size, 3), np.uint8)
@@ -142,20 +148,25 @@ def _signs(data_root: Path, size: int) -> "Splits":
     return splits
 
 
-def _listed(folder: Path, remedy: str) -> "Listed":
-    """Training/00042/00007_00029.ppm (frame 29 of the track of sign 7), and the rows `Filename;...;ClassId` of the test
-    images' table.
+def _listed(name: str, folder: Path, remedy: str) -> "Listed":
+    """GTSRB's Training/00042/00007_00029.ppm (frame 29 of the track of sign 7), and the rows `Filename;...;ClassId` of
+    the test images' table; GTSRB-final's tables `...,ClassId,Path`.
     """
+
+    def table(file: str, delimiter: str, column: str, below: str) -> list[tuple[str, str]]:
+        path = folder / file
+        try:
+            with open(path, encoding="utf-8", newline="") as opened:
+                rows = csv.DictReader(opened, delimiter=delimiter, skipinitialspace=True)
+                return [(f"{int(row['ClassId']):05}", f"{below}{row[column]}") for row in rows]
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise UserError(f"{name}: {path} is not the set's own table ({error!r}); {remedy}") from None
+
+    if name == "GTSRB-final":
+        return {split: table(f"{split.title()}.csv", ",", "Path", "") for split in ("train", "test")}
     train = [
         (of_class.name, f"GTSRB/Training/{of_class.name}/{file.name}")
         for of_class in sorted((folder / "GTSRB" / "Training").iterdir())
         for file in sorted(of_class.glob("*.ppm"))
     ]
-    path = folder / "GT-final_test.csv"
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file, delimiter=";", skipinitialspace=True)
-            test = [(f"{int(row['ClassId']):05}", f"GTSRB/Final_Test/Images/{row['Filename']}") for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"GTSRB: {path} is not the set's own table ({error!r}); {remedy}") from None
-    return {"train": train, "test": test}
+    return {"train": train, "test": table("GT-final_test.csv", ";", "Filename", "GTSRB/Final_Test/Images/")}
