@@ -7,9 +7,9 @@ from pydantic import Field, ValidationError, model_validator
 from robust_transfer.attacks.algorithms import TrainingAttack
 from robust_transfer.errors import UserError
 from robust_transfer.models.families import AnyNetwork
-from robust_transfer.specs.fields import Count, Fraction, Number, Positive, Sigma, Spec
+from robust_transfer.specs.fields import Count, Fraction, Number, Positive, Sigma, Spec, in_slug
 from robust_transfer.specs.networks import AnyNormalise
-from robust_transfer.specs.parts import AnyHead, Last, Trainable
+from robust_transfer.specs.parts import AnyHead, Head, Last, Trainable
 from robust_transfer.specs.schedules import Averaging, Schedule
 from robust_transfer.terms import Terms
 
@@ -46,7 +46,9 @@ class Inputs(Spec):
 
     @property
     def slug(self) -> str:
-        return self.attack.algorithm if self.attack else "noise" if self.noise else "nat"
+        """`pgd`, `noise` or `nat`, and of how many of the images: `nat-0_5`, `nat-20each`."""
+        part = f"-{in_slug(self.share)}" * (self.share < 1) + f"-{self.per_class}each" * bool(self.per_class)
+        return (self.attack.algorithm if self.attack else "noise" if self.noise else "nat") + part
 
 
 class Spectral(Spec):
@@ -127,9 +129,18 @@ class Recipe(Spec):
 
     @property
     def slug(self) -> str:
-        """What a run does, in a word that is a function of the spec alone: `nat`, `pgd`, `nat+distil+dropout+swa`."""
-        words = self.terms.slug(self.tuned) + "+neft" * bool(self.spectral) + "+dropout" * bool(self.dropout)
-        return self.inputs.slug + words + "+swa" * bool(self.averaging)
+        """What a run does, in a word that is a function of the spec alone: `nat`, `pgd`, `nat+distil5+dropout+swa`."""
+        words = [self.inputs.slug + self.terms.slug(self.tuned)]
+        words += [self.head.slug] if isinstance(self.head, Head) and self.head.slug else []
+        words += [f"neft{in_slug(self.spectral.beta)}"] if self.spectral else []
+        present = {
+            "dropout": self.dropout,
+            "swa": self.averaging,
+            "drift": self.frozen_statistics == "drift",
+            "still": self.trained_statistics == "hold",
+            "fixed-affine": self.affine == "freeze",
+        }
+        return "+".join(words + [word for word, is_there in present.items() if is_there])
 
     def with_values(self, values: dict[str, float]) -> "Recipe":
         """The recipe with values that a grid search tries or has chosen, by their names in TUNABLE.

@@ -173,7 +173,19 @@ def test_a_changed_spec_is_checked_as_a_whole():
 
 
 def test_a_slug_has_the_words_of_terms_that_are_there_or_will_be():
-    assert recipe(terms={"label_smoothing": 0.1}, tuned=["lr", "start_distance"]).slug == "nat+smooth+l2sp"
+    assert recipe(terms={"label_smoothing": 0.1}, tuned=["lr", "start_distance"]).slug == "nat+smooth0_1+l2sp"
+
+
+def test_a_slug_tells_what_differs():
+    pgd = {"algorithm": "pgd", "eps": 0.1, "steps": 2, "step_size": 0.1, "random_start": True}
+    fdm = recipe(terms={"feature_distance": {"weight": 0.005, "units": 4}}, inputs={"attack": pgd, "clean_weight": 0})
+    assert fdm.slug == "pgd+fdm0_005x4"
+    neft = recipe(spectral={"units": 4, "beta": 0.4}, affine="freeze", frozen_statistics="drift", inputs={"share": 0.5})
+    assert neft.slug == "nat-0_5+neft0_4+drift+fixed-affine"
+    head = {"hidden": [64, 64], "batch_norm": True, "dropout": 0.25}
+    assert recipe(head=head, inputs={"per_class": 20}).slug == "nat-20each+mlp64x64-bn-do0_25"
+    tuned = recipe(terms={"similarity": {"weight": 1e-4}}, tuned=["similarity"], trained_statistics="hold")
+    assert tuned.slug == "nat+lwf+still"
 
 
 # ---- label smoothing -------------------------------------------------------------------------------------------------
@@ -331,7 +343,7 @@ for terms in (dict(), yaml.safe_load(sys.argv[1])["terms"]):
     recipe = Recipe(schedule=dict(iterations=6, batch_size=6, lr=0.1), terms=terms)
     train(network, PreparedData(part, part, part), recipe, "run", pathlib.Path("state"), math.inf, StopRequest())
     ends.append(network.features(part.images / 255).norm().item())
-assert recipe.slug == "nat+short" and recipe.canonical()["terms"] == dict(feature_norm=0.5)
+assert recipe.slug == "nat+short0_5" and recipe.canonical()["terms"] == dict(feature_norm=0.5)
 assert "feature_norm" in TUNABLE and ends[1] < ends[0] / 2, ends
 """
 

@@ -1,9 +1,8 @@
 """The sets that can be read as their authors distribute them: how many images they have, and where these lie.
 
 Counts are those of the sets' own pages; caltech-101 is counted without its background class, caltech-256 with its
-clutter class, as the study that uses them does (protocols: vaishnavi). GTSRB has the 26,640 training
-images of the competition's first phase, as torchvision has it, and GTSRB-final the later 39,209; the test images are the
-same.
+clutter class, as the study that uses them does (protocols: vaishnavi). GTSRB has the 26,640 training images of the
+competition's first phase, as torchvision has it, and GTSRB-final the later 39,209; the test images are the same.
 """
 
 from dataclasses import dataclass

@@ -71,3 +71,8 @@ class Spec(BaseModel):
         own = type(self).model_fields
         values = {name: getattr(self, name) for name in self.model_fields_set} | changes
         return self.model_validate({own[name].alias or name if name in own else name: v for name, v in values.items()})
+
+
+def in_slug(value: float) -> str:
+    """A number as slugs have it, whose parts are divided by points: 0_005 for 0.005."""
+    return f"{value:g}".replace(".", "_")

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag, model_validator
 
-from robust_transfer.specs.fields import Count, Fraction, Spec
+from robust_transfer.specs.fields import Count, Fraction, Spec, in_slug
 
 
 class Last(Spec):
@@ -56,6 +56,13 @@ class Head(Spec):
         if not self.hidden and self.batch_norm:
             raise ValueError("hidden: batch_norm belongs to hidden layers; give some, like [64]")
         return self
+
+    @property
+    def slug(self) -> str:
+        """`mlp64x64-bn-do0_25`, `uniform01`; nothing of a linear layer that starts as usual."""
+        words = [f"mlp{'x'.join(map(str, self.hidden))}"] if self.hidden else []
+        words += ["bn"] * self.batch_norm + [f"do{in_slug(self.dropout)}"] * bool(self.dropout)
+        return "-".join(words + ["uniform01"] * (self.weights == "uniform01"))
 
 
 AnyHead = Annotated[

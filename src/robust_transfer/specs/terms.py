@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_serializer, model_validator
 
-from robust_transfer.specs.fields import Spec, number
+from robust_transfer.specs.fields import Spec, in_slug, number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +35,12 @@ class Term(Spec):
     """Whether the network that it trains predicts classes, so that its accuracy can be measured."""
     rank: ClassVar[int] = 0
     """Terms are added in rising rank, and by name in one rank: a floating-point sum depends on the order."""
+
+    @property
+    def numbers(self) -> str:
+        """Its weight, or the number that it is, and how many units it takes, for slugs: `0_005x6`."""
+        wanted = {self.number_field(), "weight", "units"}
+        return "x".join(in_slug(value) for name, value in self if name in wanted)
 
     @property
     def observed_unit(self) -> int | None:
@@ -119,9 +125,10 @@ class TermsBase(Spec):
         return all(term.has_accuracy for term in self.used.values())
 
     def slug(self, tuned: Iterable[str] = ()) -> str:
-        """The words of the terms that are there, or will be when the tuned values are known."""
-        present = {*self.used, *tuned}
-        return "".join(form.word for name, form in self.forms.items() if name in present)
+        """The words of the terms that are there with their numbers, or will be when the tuned values are known."""
+        told = {name: term.word and term.word + term.numbers for name, term in self.used.items()}
+        told |= {name: form.word for name, form in self.forms.items() if name in {*tuned}}
+        return "".join(told.get(name, "") for name in self.forms)
 
     def mistakes(self, recipe: "Recipe") -> Iterator[str]:
         """A sentence for everything in a recipe that does not go with its terms, each beginning with the key."""
