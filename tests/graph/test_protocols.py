@@ -35,18 +35,20 @@ def test_a_row_for_each_switch_and_protocol(study):
 
 
 def test_a_compound_switch_sets_its_parts_and_a_part_stands_over_it():
-    parts = ["D6a", "D6b", "D6c", "D6d"]
+    parts = ["D6a", "D6b", "D6c", "D6d", "D6e"]
     assert parts_of("D6") == parts and parts_of("D6b") == ["D6b"] and parts_of("D15") == ["D15"]
     for order in (["D6", "D6b"], ["D6b", "D6"]):
         given = {"D6": "code", "D6b": "paper"}
         found = chosen("corrected", {name: given[name] for name in order})
-        assert [found[part] for part in parts] == ["code", "paper", "code", "code"]
+        assert [found[part] for part in parts] == ["code", "paper", "code", "code", "code"]
         assert found["D7a"] == "corrected"
 
 
 def test_what_is_said_to_be_set_apart_is_what_is():
     assert set_apart("corrected", {"D6": "code"}) == {"D6": "code"}
-    assert set_apart("corrected", {"D6": "code", "D6b": "corrected"}) == dict.fromkeys(("D6a", "D6c", "D6d"), "code")
+    assert set_apart("corrected", {"D6": "code", "D6b": "corrected"}) == dict.fromkeys(
+        ("D6a", "D6c", "D6d", "D6e"), "code"
+    )
     assert set_apart("code", {"D6": "code", "D6b": "code"}) == {}
     assert set_apart("paper", {"D15": "code", "D6d": "code"}) == {"D6d": "code", "D15": "code"}
 

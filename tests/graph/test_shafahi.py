@@ -9,7 +9,7 @@ import workspace
 from robust_transfer.data.splits import chosen_classes
 from robust_transfer.errors import UserError
 from robust_transfer.plan.published import published_table
-from robust_transfer.plan.specs import Torchvision
+from robust_transfer.stages.node import KINDS
 from robust_transfer.studies.shafahi import printed_number
 from workspace import cells
 
@@ -49,7 +49,7 @@ def slug(plan, node, role):
 
 def test_every_table_and_figure_that_holds_results(plan):
     figures = {f"figures/shafahi/fig{n}" for n in (1, 3, 4, 5, 7)}
-    tables = {f"tables/shafahi/{name}" for name in TABLES}
+    tables = {f"tables/shafahi/{name}" for name in (*TABLES, "text")}
     assert set(plan.products) == tables | figures | {"claims/shafahi", "claims"}
 
 
@@ -116,7 +116,9 @@ def test_halves_share_no_class_and_are_drawn_by_a_seed(paper):
         if "50%" in row:
             source = parent(paper, parent(paper, model, "start"), "data")
             target = parent(paper, model, "data")
-            one, other = (set(chosen_classes(Torchvision(**node.spec), range(100))) for node in (source, target))
+            one, other = (
+                set(chosen_classes(KINDS["prepare"].parse(node.spec), range(100))) for node in (source, target)
+            )
             assert len(one) == len(other) == 50
             assert (one == other) if "same" in row else not one & other
             drawn[row] = one
@@ -126,7 +128,7 @@ def test_halves_share_no_class_and_are_drawn_by_a_seed(paper):
     for row, model in models(again, "tables/shafahi/table2").items():
         if row in drawn:
             source = parent(again, parent(again, model, "start"), "data")
-            assert set(chosen_classes(Torchvision(**source.spec), range(100))) != drawn[row]
+            assert set(chosen_classes(KINDS["prepare"].parse(source.spec), range(100))) != drawn[row]
 
 
 def test_the_large_sources_are_brought_and_trained_for_free(paper):
@@ -235,6 +237,52 @@ def test_three_ways_with_fewer_images(paper):
             clean, adversarial = (paper.nodes[cell["nodes"][role]] for role in ("clean", "adversarial"))
             assert clean.parents["model"] == adversarial.parents["model"]
             assert "examples" in adversarial.parents and "examples" not in clean.parents
+
+
+def test_d23_is_what_adversarial_fine_tuning_trains():
+    for choice, part in (("paper", "head"), ("code", "head"), ("corrected", None)):
+        found = models(planned(scale="paper", switches={"D23": choice}), "figures/shafahi/fig3")
+        assert found["Fine-tuned with AT", "all"].spec.get("trainable") == part
+        assert found["Transferred", "all"].spec["trainable"] == "head"
+
+
+def test_the_numbers_of_the_text_are_of_what_the_tables_and_figures_show(paper):
+    found = {cell["row"]: cell for cell in cells(paper, "tables/shafahi/text")}
+    printed = {row: cell["published"] for row, cell in found.items() if cell["published"] is not None}
+    assert {(row, "value"): number for row, number in printed.items()} == published_table("shafahi", "text")
+    assert len(found) == len(printed) + 2 * 3, "and the other lambda_d of table 6"
+
+    def behind(row, role="outcomes"):
+        return paper.nodes[paper.nodes[found[row]["nodes"][role]].parents["model"]]
+
+    source = behind("accuracy of the robust ResNet-50 on ImageNet (%)")
+    heads = models(paper, "figures/shafahi/fig4")
+    assert source.id == heads["robust", "0"].parents["start"]
+    assert behind("accuracy under PGD-20 of the robust ResNet-50 on ImageNet (%)").id == source.id
+    assert behind("accuracy of its new head on CIFAR-100's training images (%)").id == heads["robust", "0"].id
+    tables = [models(paper, f"tables/shafahi/table{n}") for n in (2, 6)]
+    one = tables[0]["CIFAR-100 (50% of classes) CIFAR-100 (same 50% of classes) robust"]
+    for words, other in (
+        ("new head", tables[0]["CIFAR-100 (50% of classes) CIFAR-100 (other 50% of classes) robust"]),
+        ("lambda_d 0.01", next(m for row, m in tables[1].items() if row.endswith("robust lambda_d 0.01"))),
+    ):
+        for what in ("accuracy (%)", "accuracy under PGD-20 (%)"):
+            row = f"both halves of CIFAR-100, the other one by transfer ({words}): mean {what}"
+            assert [behind(row, f"outcomes{i}").id for i in (0, 1)] == [one.id, other.id]
+    times = found["seconds of adversarial fine-tuning on CIFAR-100, over those of a new head"]["nodes"]
+    ways = models(paper, "figures/shafahi/fig3")
+    assert times == {"longer": ways["Fine-tuned with AT", "all"].id, "shorter": ways["Transferred", "all"].id}
+
+
+def test_the_robust_source_can_be_brought(paper):
+    brought = {"file": "free.pt", "sha256": "0" * 64}
+    plan = planned(scale="paper", shafahi={"large": {"robust": brought}})
+    sources = {node.id for node in plan.nodes.values() if node.spec.get("inputs", {}).get("attack", {}).get("replay")}
+    assert all(slug(plan, plan.nodes[i], "data") != "imagenet" for i in sources)
+    transferred = models(plan, "figures/shafahi/fig3")["Transferred", "all"]
+    assert parent(plan, transferred, "start").spec["file"] == "free.pt"
+    rows = {cell["row"] for cell in cells(plan, "tables/shafahi/text")}
+    assert not any("ImageNet" in row for row in rows), "it is not there to be evaluated on"
 
 
 def test_heads_of_several_layers(paper):

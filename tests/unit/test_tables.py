@@ -19,7 +19,7 @@ from robust_transfer.plan.published import published_table
 from robust_transfer.run import products
 from robust_transfer.stages.node import KINDS
 from robust_transfer.tables.layout import markdown, numbers, text, wide
-from robust_transfer.tables.metrics import METRICS, accuracy, attack_success_rate
+from robust_transfer.tables.metrics import METRICS, accuracy, attack_success_rate, metric
 from robust_transfer.tables.tidy import COLUMNS, tidy
 from workspace import planned
 
@@ -380,3 +380,18 @@ def test_a_table_of_other_data_says_that_the_printed_numbers_are_not_its_own(tmp
     assert "- Published: Printed there." in markdown(frame, SHOWN)
     text = markdown(frame.assign(published=math.nan), SHOWN)
     assert "- The paper's own, of other data or networks: Printed there." in text
+
+
+def test_the_mean_of_stored_distances(tmp_path):
+    save_file({"distances": torch.tensor([1.0, 2.0, 6.0])}, tmp_path / "distances.safetensors")
+    found = metric("mean_distance")(tmp_path / "distances.safetensors")
+    half = 1.959964 * np.std([1, 2, 6]) / np.sqrt(3)
+    assert found == pytest.approx((3, 3 - half, 3 + half, 3), rel=1e-6)
+
+
+def test_how_many_times_as_long_a_node_took_is_read_from_the_cards(tmp_path):
+    for name, seconds in (("long", 7.5), ("short", 3.0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "card.json").write_text(json.dumps({"seconds": seconds}))
+    longer, shorter = (tmp_path / name / "model.safetensors" for name in ("long", "short"))
+    assert metric("ratio_of_seconds")(longer=longer, shorter=shorter).value == 2.5

@@ -109,8 +109,15 @@ SWITCHES: dict[str, Switch] = {
         study="cartl",
         topic="weights kept of a source",
         paper="not said: the last",
-        code="those of the epoch most robust on *training* images",
+        code="those of the epoch most robust on *training* images (here the last)",
         corrected="those of the epoch most robust on validation images",
+    ),
+    "D6e": Switch(
+        study="cartl",
+        topic="beta of NEFT without FDM in table 3",
+        paper="not said: that of CARTL, 0.4",
+        code="0.6",
+        corrected="that of CARTL",
     ),
     "D7a": Switch(
         study="shafahi",
@@ -237,6 +244,13 @@ SWITCHES: dict[str, Switch] = {
         paper="not said: neuron 0",
         code="neuron 0",
         corrected="several, drawn by the seed; rates are means over them",
+    ),
+    "D23": Switch(
+        study="shafahi",
+        topic='what "fine-tuned with AT" trains in figure 3',
+        paper="the last layer, as in appendix A.2",
+        code="not released: as paper",
+        corrected="the whole network, as Hendrycks et al. 2019, whom section 4.2 follows",
     ),
 }
 

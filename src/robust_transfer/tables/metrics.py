@@ -13,6 +13,7 @@ from safetensors import safe_open
 from robust_transfer.estimates import Estimate, Z, exactly, improvement, mean_of, proportion
 from robust_transfer.recipes import TUNABLE
 from robust_transfer.smoothing.results import average_certified_radius, certified_accuracy
+from robust_transfer.store import CARD
 
 
 @lru_cache(maxsize=64)
@@ -105,6 +106,20 @@ def feature_distance(distances: Path) -> Estimate:
     return Estimate(value, value - half, value + half, n)
 
 
+def mean_distance(distances: Path) -> Estimate:
+    """Mean over images of stored distances (N); the interval is the mean's (normal)."""
+    with safe_open(distances, "np") as file:
+        found = file.get_tensor("distances").astype(float)
+    half = Z * found.std() / math.sqrt(len(found))
+    return Estimate(found.mean(), found.mean() - half, found.mean() + half, len(found))
+
+
+def ratio_of_seconds(longer: Path, shorter: Path) -> Estimate:
+    """How many times as long one node took to make as another, by their cards."""
+    took = (json.loads(path.with_name(CARD).read_text(encoding="utf-8")) for path in (longer, shorter))
+    return exactly(next(took)["seconds"] / next(took)["seconds"])
+
+
 def weight_distance(distances: Path) -> Estimate:
     """Squared distance of the weights from the source's, the head left out."""
     return exactly(json.loads(distances.read_text(encoding="utf-8"))["weight_distance"])
@@ -192,10 +207,13 @@ METRICS: dict[str, Callable[..., Estimate]] = {
     "worst_attack_success_rate": worst_attack_success_rate,
     "adversarial_accuracy": adversarial_accuracy,
     "mean_accuracy": over_sets(accuracy),
+    "mean_robustness": over_sets(accuracy),
     "mean_attack_success_rate": over_sets(attack_success_rate),
     "mean_adversarial_accuracy": over_sets(adversarial_accuracy),
     "feature_distance": feature_distance,
     "weight_distance": weight_distance,
+    "mean_distance": mean_distance,
+    "ratio_of_seconds": ratio_of_seconds,
     "smoothed_accuracy": smoothed_accuracy,
     "certified_accuracy_0.5": certified_at(0.5),
     "average_certified_radius": acr,

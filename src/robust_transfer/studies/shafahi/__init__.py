@@ -12,9 +12,10 @@ from operator import attrgetter
 from typing import Any, cast
 
 from robust_transfer.plan import build
-from robust_transfer.plan.specs import Head, Inputs, Last, Pgd, Schedule
+from robust_transfer.plan.graph import Node
+from robust_transfer.plan.specs import Head, Inputs, Last, Pgd, Schedule, SplitName
 from robust_transfer.studies import forgetting
-from robust_transfer.studies.base import Cell, Model, Numbers, figure, grid, placed, shows, table
+from robust_transfer.studies.base import Cell, Model, Numbers, figure, grid, mean, placed, shows, table
 from robust_transfer.studies.extra import Paper, ours
 from robust_transfer.studies.protocols import Headline
 from robust_transfer.studies.shafahi.section import KINDS, WAYS, Kind, Section, Variant, attack_name
@@ -96,11 +97,13 @@ class Shafahi(Paper[Section]):
     # ---- section 4.1 and after ---------------------------------------------------------------------------------------
 
     def large_source(self, kind: Kind) -> Model:
-        """The natural source, brought or trained here, or the one of "free" adversarial training."""
+        """The natural source or the one of "free" adversarial training, each brought or trained here."""
         large = self.section.large
         network = self.network(large.network)
         if kind == "natural" and large.weights:
             return self.brought(network, "large.weights", large.weights)
+        if kind == "robust" and large.robust:
+            return self.brought(network, "large.robust.weights", **large.robust.model_dump())
         natural = kind == "natural"
         schedule = large.schedules.natural if natural else large.schedules.source
         assert schedule  # without it mistakes() refuses the section
@@ -275,6 +278,43 @@ class Shafahi(Paper[Section]):
             named = ((f"{self.arrow(source, target, self.own_plus(name))} {name}", model) for name, model in own)
             yield from ours(grid(named, self.numbers))
 
+    @table("text", "Numbers of the running text", corner="Number", where="running text", measured=measured_large)
+    def text(self) -> Iterator[Cell]:
+        """What the paper says outside its tables, each number in a row of its own."""
+        for row, number in self.numbers_of_text().items():
+            yield from placed(row, "value", number)
+
+    def numbers_of_text(self) -> Numbers:
+        """The numbers, by what they are of."""
+        section, large = self.section, self.section.large
+        pgd, one, other = attack_name(section.attacks.test), section.halves.one, section.halves.other
+        robust, half = self.large_source("robust"), section.name(one)
+        numbers: Numbers = {}
+        if robust.learnt:  # not brought
+            on_source = f"robust {large.name} on {section.name(large.source)}"
+            numbers[f"accuracy of the {on_source} (%)"] = self.accuracy(robust)
+            under = f"accuracy under {attack_name(large.attacks.test)} of the {on_source} (%)"
+            numbers[under] = self.robustness(robust, large.attacks.test)
+        head = self.large_new_head(large.studied, "robust")
+        numbers[f"accuracy of its new head on {section.name(large.studied)}'s training images (%)"] = shows(
+            "training_accuracy", outcomes=self.clean(head, "train")
+        )
+        for (dataset, words), node in self.displacements().items():
+            row = f"distance of the features of {section.name(dataset)}'s {words}, natural and augmented"
+            numbers[row] = shows("mean_distance", distances=node)
+        on_one = self.new_head(one, one, "robust")
+        on_other = {"new head": self.new_head(one, other, "robust")}
+        on_other |= {f"lambda_d {w:g}": self.lwf(one, other, w) for w in section.lwf.lambdas.halves}
+        for words, model in on_other.items():
+            both = f"both halves of {half}, the other one by transfer ({words}): mean"
+            numbers[f"{both} accuracy (%)"] = mean([self.accuracy(each) for each in (on_one, model)])
+            robustness = [self.robustness(each, section.attacks.test) for each in (on_one, model)]
+            numbers[f"{both} accuracy under {pgd} (%)"] = mean(robustness)
+        longer, shorter = self.large_fine_tuned(large.studied).node, head.node
+        times = f"seconds of adversarial fine-tuning on {section.name(large.studied)}, over those of a new head"
+        numbers[times] = shows("ratio_of_seconds", longer=longer, shorter=shorter)
+        return numbers
+
     # ---- figures -----------------------------------------------------------------------------------------------------
 
     @figure(
@@ -403,17 +443,27 @@ class Shafahi(Paper[Section]):
     )
     def figure7(self) -> dict[str, Any]:
         """How far augmentation moves the features of the robust source."""
+        panels: dict[str, list[dict[str, str]]] = {}
+        tensors = {}
+        for (dataset, words), node in self.displacements().items():
+            tensors[f"{dataset} {words}"] = {"nodes": [node.id], "read": "distances"}
+            panels.setdefault(dataset, []).append({"tensor": f"{dataset} {words}", "label": words})
+        named = [{"title": self.section.name(dataset), "series": series} for dataset, series in panels.items()]
+        return {"cells": [], "tensors": tensors, "panels": named}
+
+    def displacements(self) -> dict[tuple[str, str], Node]:
+        """How far augmentation moves the features of the robust source, for each data set and split in words."""
         section, seed = self.section, self.settings.seed
-        source, panels, tensors = self.source(section.source, "robust").node, [], {}
-        splits = {"train": "training images", section.evaluated_on: f"{section.evaluated_on} images"}
-        for dataset in (section.target, section.source):
-            data = self.data(dataset).node
-            for split in splits:
-                node = build.displacement(self.plan, source, data, section.augmentation, seed, split)
-                tensors[f"{dataset} {split}"] = {"nodes": [node.id], "read": "distances"}
-            series = [{"tensor": f"{dataset} {split}", "label": label} for split, label in splits.items()]
-            panels.append({"title": section.name(dataset), "series": series})
-        return {"cells": [], "tensors": tensors, "panels": panels}
+        source = self.source(section.source, "robust").node
+        splits: dict[SplitName, str] = {"train": "training images"}
+        splits[section.evaluated_on] = f"{section.evaluated_on} images"
+        return {
+            (dataset, words): build.displacement(
+                self.plan, source, self.data(dataset).node, section.augmentation, seed, split
+            )
+            for dataset in (section.target, section.source)
+            for split, words in splits.items()
+        }
 
 
 def plus(schedule: Schedule) -> str:

@@ -24,6 +24,7 @@ from robust_transfer.studies.base import Units
 from robust_transfer.studies.checks import DatasetName, NetworkName, Refers
 from robust_transfer.studies.extra import NONE
 from robust_transfer.studies.forgetting import Forgetting
+from robust_transfer.studies.vaishnavi import Brought
 
 Kind = Literal["natural", "robust"]
 KINDS: tuple[Kind, ...] = ("natural", "robust")
@@ -150,6 +151,8 @@ class Large(Spec):
     """The network of all its models."""
     weights: str | None = None
     """torchvision's name of the natural source's weights; none trains it here."""
+    robust: Brought | None = None
+    """Where the robust source comes from, in place of training it here."""
     targets: Annotated[list[DatasetName], Field(min_length=1)]
     """The data sets that are transferred to."""
     studied: Annotated[str, Refers("target", section="large.targets")]
