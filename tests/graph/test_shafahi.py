@@ -268,7 +268,7 @@ def test_the_numbers_of_the_text_are_of_what_the_tables_and_figures_show(paper):
     ):
         for what in ("accuracy (%)", "accuracy under PGD-20 (%)"):
             row = f"both halves of CIFAR-100, the other one by transfer ({words}): mean {what}"
-            assert [behind(row, f"outcomes{i}").id for i in (0, 1)] == [one.id, other.id]
+            assert [behind(row, f"outcomes_{i}").id for i in (0, 1)] == [one.id, other.id]
     times = found["seconds of adversarial fine-tuning on CIFAR-100, over those of a new head"]["nodes"]
     ways = models(paper, "figures/shafahi/fig3")
     assert times == {"longer": ways["Fine-tuned with AT", "all"].id, "shorter": ways["Transferred", "all"].id}
