@@ -1,5 +1,6 @@
 """Training runs, source or target: one space, of which every method of the papers is a point."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -39,6 +40,11 @@ class Inputs(Spec):
         if self.per_class and self.share < 1:
             raise ValueError("share: give either share or per_class")
         return self
+
+    def warnings(self) -> Iterator[str]:
+        yield from super().warnings()
+        if self.noise > 1:
+            yield f"training noise of {self.noise:.4g} is more than the whole range of pixels"
 
     def of_class(self, count: int) -> int:
         """How many of a class's training images take part, of so many there are."""

@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -22,10 +23,14 @@ DARK = 31
 LUMA = (19595, 38470, 7471)
 """Of red, green and blue, in 65536ths (ITU-R BT.601), as Pillow turns RGB into grey."""
 
+TRAINED_ON = ("train", "validation")
+"""Splits whose images have a part in training: weights and choices are made on them."""
+
 NUMBER = re.compile("-1|[0-9]{1,9}")
 """A label that is a number written as text."""
 
 S = TypeVar("S", bound=RawSet)
+C = TypeVar("C")
 Notes = list[str]
 
 
@@ -268,13 +273,17 @@ def covered(labels_of_split: Mapping[str, Iterable[int]], classes: Sequence[obje
 
 def duplicates(splits: Splits) -> tuple[int, Notes]:
     """How many test images are training or validation images as well, to the last bit, and what is to be said of it."""
-    trained = {
-        _digest(image): label for split in ("train", "validation") for image, label in zip(*splits[split], strict=True)
-    }
-    twins = [(label, trained.get(_digest(image))) for image, label in zip(*splits["test"], strict=True)]
-    shared = [(label, other) for label, other in twins if other is not None]
+    train, validation, test = (zip(*splits[split], strict=True) for split in (*TRAINED_ON, "test"))
+    shared = in_common(chain(train, validation), test)
     differ = sum(label != other for label, other in shared)
-    return len(shared), duplicate_notes(len(shared), len(twins), differ)
+    return len(shared), duplicate_notes(len(shared), len(splits["test"][1]), differ)
+
+
+def in_common(trained: Iterable[tuple[np.ndarray, C]], tested: Iterable[tuple[np.ndarray, C]]) -> list[tuple[C, C]]:
+    """Of each image (with its class) that is in `trained` as well, to the last bit: its own class, and that there."""
+    seen = {_digest(image): label for image, label in trained}
+    found = ((label, seen.get(_digest(image))) for image, label in tested)
+    return [(label, other) for label, other in found if other is not None]
 
 
 def duplicate_notes(shared: int, tested: int, differ: int = 0) -> Notes:

@@ -65,13 +65,15 @@ def in_style(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 def canvas(
     spec: dict[str, Any], rows: int, columns: int, width: float, height: float, beside: float = 0, **subplots: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A figure and its rows × columns panels of width × height inches, under spec's title and over its `measured`.
+    """A figure and its rows × columns panels of width × height inches, under spec's title and over its foot: `measured`
+    and, where there are any, `warnings`.
 
     beside: inches that something to the left of the panels needs; subplots: further words to `Figure.subplots`.
     """
     across = max(3.4, columns * width + beside)
     title = textwrap.wrap(shown(spec["title"]), int(11.5 * across))  # letters an inch at 10 points
-    measured = textwrap.wrap(shown(spec["measured"]), int(22 * across))  # and at 6
+    foot = [spec["measured"], *(f"Warning: {each}" for each in spec.get("warnings", ()))]
+    measured = [line for each in foot for line in textwrap.wrap(shown(each), int(22 * across))]  # and at 6
     figure = Figure((across, rows * height + 0.22 * len(title) + 0.12 * len(measured)), layout="constrained")
     figure.suptitle("\n".join(title))
     figure.supxlabel("\n".join(measured), fontsize=6, color=GREY)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_transfer import chain, provenance, store
+from robust_transfer.data.overlap import overlap_notes
 from robust_transfer.errors import UserError
 from robust_transfer.plan.graph import Plan
 from robust_transfer.recipes import Recipe
@@ -43,10 +44,13 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
     with store.replacing(artifact) as temporary:
         job = job_of(node, plan, results, threads, temporary)
         _calm_torch(job)
+        warnings = [] if node.kind == "prepare" else _seen_before(node, plan, results)
         metrics = stage(job)
         again = chain.read_by(node, plan.nodes, results), chain.files_of(spec, data_root, files) or []
         if again != (read, files):
             raise UserError("what it is made from changed while it was read; start again when nothing changes any more")
+        if warnings:
+            metrics["warnings"] = [*metrics.get("warnings", []), *warnings]
         outputs = {artifact.name: store.describe(temporary)}
     store.write_card(
         folder / store.CARD,
@@ -75,8 +79,37 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
             "peak_memory_mb": provenance.peak_memory_mb(),
         },
     )
+    if node.kind == "prepare":  # long before what is trained on it says so
+        _seen_before(node, plan, results)
     job.checkpoint.unlink(missing_ok=True)
     log.info("%s done in %.1f s: %s", node.id, time.perf_counter() - clock, json.dumps(metrics))
+
+
+def _seen_before(node: Node, plan: Plan, results: Path) -> list[str]:
+    """What is to be said of test images that a source was trained on: of a transfer's sets, or of a set and each with
+    which a transfer of the plan chains it, as far as that is there. The log says it, too.
+    """
+    pairs = _chained(node, plan)
+    if node.kind == "prepare":
+        pairs = {pair for each in plan.nodes.values() for pair in _chained(each, plan) if node.id in pair}
+    notes = []
+    for pair in sorted(pairs):
+        trained, tested = (plan.nodes[i] for i in pair)
+        if is_made(trained, results) and is_made(tested, results):
+            files = results / trained.artifact, results / tested.artifact
+            notes += overlap_notes(*files, (trained.slug, tested.slug))
+    for note in notes:
+        log.warning("%s", note)
+    return notes
+
+
+def _chained(node: Node, plan: Plan) -> set[tuple[str, str]]:
+    """Of a transfer: each set that what it starts from was trained on, and its own set; their ids."""
+    if node.kind != "transfer":
+        return set()
+    data = node.parents["data"]
+    sources = plan.ancestry(parent for role, parent in node.parents.items() if role != "data")
+    return {(each.id, data) for each in sources if each.kind == "prepare" and each.id != data}
 
 
 def is_made(node: Node, results: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -62,6 +63,13 @@ class Attack(Spec):
     def unfit_size(self, height: int, width: int) -> str | None:
         """Why it cannot attack images of so many pixels, with a remedy; None where it can."""
         return None
+
+    def warnings(self) -> Iterator[str]:
+        yield from super().warnings()
+        if self.eps == 0:
+            yield f"{self.slug}: an eps of 0 leaves images as they are"
+        elif self.norm == "linf" and self.eps >= 0.5:
+            yield f"{self.slug}: an eps of 0.5 or more makes any image grey, and no network is robust to that"
 
     def members(self) -> "list[Attack]":
         """The attacks of which this one is the worst case, each for the images that the former left right; none where
@@ -124,6 +132,14 @@ class Stepped(Attack):
             # A wrong eps is complained of under its own name alone.
             return values | {"step_size": eps / float(match[1]) if 0 <= eps < math.inf else 0.0}
         return values
+
+    def warnings(self) -> Iterator[str]:
+        yield from super().warnings()
+        if self.step_size and self.step_size > self.eps > 0 and getattr(self, "steps", 1) > 1:
+            yield (
+                f"{self.slug}: steps of {self.step_size:.4g} are longer than eps {self.eps:.4g}, so they jump from "
+                "border to border and may miss what shorter ones find"
+            )
 
     @model_validator(mode="after")
     def _steps_reach_eps(self):

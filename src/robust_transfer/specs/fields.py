@@ -1,5 +1,6 @@
 """The values that specs are made of: numbers as papers print them, and the base of every spec."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -61,6 +62,15 @@ class Spec(BaseModel):
     def canonical(self) -> dict[str, Any]:
         """The spec as plain JSON values, without defaults and labels: what the id is made from."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+    def warnings(self) -> Iterator[str]:
+        """Sentences on what is suspicious in it, or in the specs in it, and may be wanted all the same; they stand in
+        the foot of every table and figure that is made by it.
+        """
+        for _, value in self:
+            for each in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(each, Spec):
+                    yield from each.warnings()
 
     def with_(self, **changes: Any) -> Self:
         """The spec with some fields changed, all of them checked together; labels stay.

@@ -1,6 +1,8 @@
 """Certification by randomised smoothing."""
 
 import math
+from collections.abc import Iterator
+from statistics import NormalDist
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -33,6 +35,13 @@ class Smoothing(Spec):
                 f"n: {self.n} samples can certify nothing at alpha {self.alpha:g}, even if all agree; take {fewest}"
             )
         return self
+
+    def warnings(self) -> Iterator[str]:
+        if self.sigma > 1:
+            yield f"{self.slug}: noise of {self.sigma:.4g} is more than the whole range of pixels"
+        if (low := self.alpha ** (1 / self.n)) < NormalDist().cdf(1):  # as in _can_certify
+            most = self.sigma * NormalDist().inv_cdf(low)
+            yield f"{self.slug}: {self.n} samples certify no radius over {most:.4g}, even if all agree"
 
     @property
     def slug(self) -> str:

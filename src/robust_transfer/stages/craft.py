@@ -16,6 +16,12 @@ BATCH = 250
 log = logging.getLogger("robust_transfer")
 
 
+NO_GRADIENTS = (
+    "at over half of the images the network has no gradient: attacks that follow gradients do nothing there, and their "
+    "robust accuracy says nothing; try square, or examples made against another network"
+)
+
+
 class Craft(Spec):
     """An attack on the images of a split. seed: of what it draws at random."""
 
@@ -63,13 +69,11 @@ def run(job: Job) -> dict[str, Any]:
         raise UserError(f"{error}; the training of {job.node.parents['model']} has diverged: look at its log") from None
     save_file({"examples": examples}, job.output)
     zero = zero_gradients(network, part.images[left], part.labels[left], BATCH, job.device)
+    metrics = {"n": len(part), "zero_gradients": zero} | ({"attacked": int(left.sum())} if earlier else {})
     if zero > 0.5:
-        log.warning(
-            "at %.0f %% of the images the network has no gradient: attacks that follow gradients do nothing there, and "
-            "their robust accuracy says nothing; try square, or examples made against another network",
-            100 * zero,
-        )
-    return {"n": len(part), "zero_gradients": zero} | ({"attacked": int(left.sum())} if earlier else {})
+        metrics["warnings"] = [NO_GRADIENTS]
+        log.warning("%s (here %.0f %%)", NO_GRADIENTS, 100 * zero)
+    return metrics
 
 
 def slug(spec: Craft, parents: Mapping[str, Node]) -> str:

@@ -28,16 +28,17 @@ def run(job: Job) -> dict[str, Any]:
     notes = [*source.notes, *examine.covered(labels, names, source.name)]
     if isinstance(source, Files):
         duplicates = pack(job.output, parts, names, source.size, source.resize, job.threads, source.below)
-        notes += examine.duplicate_notes(duplicates, len(parts["test"][1]))
+        duplicate_notes = examine.duplicate_notes(duplicates, len(parts["test"][1]))
     else:
         parts = {name: (examine.adapted(images, spec.channels), labels) for name, (images, labels) in parts.items()}
         duplicates, duplicate_notes = examine.duplicates(parts)
-        notes += duplicate_notes
         tensors.save(job.output, parts, names, spec.shown_at)
+    notes += duplicate_notes
     for note in notes:
         log.warning("%s: %s", source.name, note)
     counts = {name: len(labels) for name, (_, labels) in parts.items()} | {"classes": len(names)}
-    unusual = {"left_out": source.left_out, "duplicates": duplicates, "notes": notes}
+    warnings = [f"{spec.slug}: {note}" for note in duplicate_notes]
+    unusual = {"left_out": source.left_out, "duplicates": duplicates, "notes": notes, "warnings": warnings}
     return counts | {name: value for name, value in unusual.items() if value}
 
 

@@ -87,7 +87,7 @@ def text(frame: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
 def markdown(frame: pd.DataFrame, spec: dict[str, Any]) -> str:
     """The table for readers as a page, and below it what its numbers are and where they come from.
 
-    spec: as for `text`, and title, measured; published (the paper's table, or None).
+    spec: as for `text`, and title, measured; published (the paper's table, or None); warnings (sentences, if any).
     """
     lines = [f"# {spec['title']}", "", text(frame, spec).to_markdown(index=False, disable_numparse=True), ""]
     if ours(frame, "row") or ours(frame, "column"):
@@ -107,7 +107,7 @@ def markdown(frame: pd.DataFrame, spec: dict[str, Any]) -> str:
         lines += ["that each number comes from."]
     else:
         lines += ["The .parquet file has the nodes that each number comes from."]
-    lines += ["", f"- {spec['measured']}."]
+    lines += ["", f"- {spec['measured']}.", *(f"- Warning: {each}." for each in spec.get("warnings", ()))]
     if spec.get("published"):
         there = "Published" if frame.published.notna().any() else "The paper's own, of other data or networks"
         lines += [f"- {there}: {spec['published']}."]
