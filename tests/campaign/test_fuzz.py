@@ -223,7 +223,7 @@ def must_be_sound(plan):
         json.dumps(kind.full(node.spec), allow_nan=False)
     for product in plan.products.values():
         assert all(i in plan.nodes for i in product.nodes)
-        assert re.fullmatch(r"[a-z]+(/[A-Za-z0-9_]+)+", product.stem), product.stem
+        assert re.fullmatch(r"[a-z]+(/[A-Za-z0-9_]+)*", product.stem), product.stem
     content = plan.to_json()
     assert canonical_json(Plan.from_json(json.loads(canonical_json(content))).to_json()) == canonical_json(content)
 

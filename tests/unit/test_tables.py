@@ -139,7 +139,7 @@ def study(results):
     plan = Plan({"config": {}})
     cells = []
     for (row, column), right in RIGHT.items():
-        node = plan.add("evaluate", f"{row}.{column}", {"split": "test", "of": f"{row} {column}"})
+        node = plan.add("evaluate", f"{row}.{column}", {"split": "test"})
         folder = results / node.folder
         folder.mkdir(parents=True)
         frame = outcomes([1] * 10, [1] * right + [0] * (10 - right))
