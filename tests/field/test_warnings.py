@@ -2,6 +2,7 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from robust_transfer.plan import build, freeze
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import AnyAttack, CifarResNet, Inputs, Npz, Recipe, Smoothing
 from robust_transfer.run import nodes, products
+from robust_transfer.run.command import start_logging
 from robust_transfer.stages.node import KINDS
 from workspace import planned
 
@@ -172,3 +174,14 @@ def test_duplicates_within_a_set_stand_in_the_foot(transferred):
 def test_figures_have_them_too():
     figure, _ = canvas({"title": "T", "measured": "M", "warnings": ["A", "B"]}, 1, 1, 2, 2)
     assert figure.get_supxlabel() == "M\nWarning: A\nWarning: B"
+
+
+def test_the_screen_has_what_is_suspicious_and_the_log_has_all(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    log = tmp_path / "logs" / "node.log"
+    start_logging(SimpleNamespace(log=log, what="mine.0123456789ab"))
+    logging.getLogger("robust_transfer").info("epoch 1")
+    logging.getLogger("robust_transfer").warning("3 images are left out")
+    assert capsys.readouterr().err == "mine.0123456789ab: 3 images are left out\n"
+    assert [line[9:] for line in log.read_text().splitlines()] == ["epoch 1", "3 images are left out"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
 
 from robust_transfer.data.examine import TRAINED_ON, in_common
 
@@ -14,34 +15,38 @@ def overlap_notes(trained: Path, tested: Path, names: tuple[str, str]) -> list[s
     """What is to be said of test images of `tested` that are training or validation images of `trained` (files of
     prepared sets), to the last bit; names: what the sets are called.
 
-    Large photographs count as none: their training images are kept as files, whose pixels are not compared.
+    Images of another form are none of them, nor are large photographs: their training images are kept as files, whose
+    pixels are not compared.
     """
-    (theirs, their_classes), (ours, our_classes) = _read(trained), _read(tested)
-    seen = (pair for split in TRAINED_ON for pair in _images(theirs, split, their_classes))
-    shared = in_common(seen, _images(ours, "test", our_classes))
+    with safe_open(trained, "np") as theirs, safe_open(tested, "np") as ours:
+        if _form(theirs, "train") != _form(ours, "test"):
+            return []
+        seen = (pair for split in TRAINED_ON for pair in _images(theirs, split))
+        shared = in_common(seen, _images(ours, "test"))
+        same_classes = sorted(_classes(theirs)) == sorted(_classes(ours))
+        tests = len(ours.get_tensor("test_labels"))
     first, second = names
     notes = []
     if shared:
-        notes.append(
-            f"{len(shared)} of {len(ours['test_labels'])} test images of {second} are training or validation images of "
-            f"{first}, so what is transferred has seen them; hold them out of one of the two"
-        )
-    differ = sum(ours != theirs for ours, theirs in shared)
-    if differ and sorted(our_classes) == sorted(their_classes):
+        found = f"{len(shared)} of {tests} test images of {second} are training or validation images of {first}"
+        notes.append(f"{found}, so what is transferred has seen them; hold them out of one of the two")
+    if same_classes and (differ := sum(own != other for own, other in shared)):
         notes.append(f"{differ} of these have another class in {first}; have both sets the same order of classes?")
     return notes
 
 
-def _images(arrays: dict[str, Any], split: str, classes: list[str]) -> Iterator[tuple[np.ndarray, str]]:
-    """The images of a split, each with the name of its class; none where they are kept as files."""
-    if f"{split}_images" in arrays:
-        yield from zip(arrays[f"{split}_images"], (classes[n] for n in arrays[f"{split}_labels"]), strict=True)
+def _form(file: Any, split: str) -> list[int] | None:
+    """Channels, height and width of a split's images; None where they are kept as files."""
+    name = f"{split}_images"
+    return file.get_slice(name).get_shape()[1:] if name in file.keys() else None  # noqa: SIM118 (no mapping)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """A prepared set's arrays and its classes' names."""
-    from safetensors import safe_open
+def _images(file: Any, split: str) -> Iterator[tuple[np.ndarray, str]]:
+    """The images of a split, each with the name of its class."""
+    classes = _classes(file)
+    labels = (classes[n] for n in file.get_tensor(f"{split}_labels"))
+    return zip(file.get_tensor(f"{split}_images"), labels, strict=True)
 
-    with safe_open(path, "np") as file:
-        wanted = [name for name in file.keys() if name.endswith(("_images", "_labels"))]  # noqa: SIM118 (no mapping)
-        return {name: file.get_tensor(name) for name in wanted}, json.loads(file.metadata()["classes"])
+
+def _classes(file: Any) -> list[str]:
+    return json.loads(file.metadata()["classes"])

@@ -31,19 +31,13 @@ def arguments_of(words: list[str]) -> argparse.Namespace:
 
 def make(options: argparse.Namespace) -> int:
     """Make what the options name, and turn what a user can mend into a sentence; returns the exit status."""
-    import logging
-
     from robust_transfer import locks
     from robust_transfer.errors import UserError
     from robust_transfer.plan import freeze, jobs
 
-    logging.raiseExceptions = False  # a log that cannot be written any more stops nothing
     try:
         jobs.must_be_the_workflows_own()
-        if options.log:
-            options.log.parent.mkdir(parents=True, exist_ok=True)
-        form, clock = "%(asctime)s %(message)s", "%H:%M:%S"
-        logging.basicConfig(filename=options.log, level=logging.INFO, format=form, datefmt=clock)
+        start_logging(options)
         path = options.plan or freeze.frozen_path() or freeze.newest(options.results)
         plan = freeze.thaw(path)
         if options.stage in PRODUCTS:
@@ -88,6 +82,22 @@ def make(options: argparse.Namespace) -> int:
             )
             return end(sentence, options, 1)
         raise
+
+
+def start_logging(options: argparse.Namespace) -> None:
+    """Let the log have all that is said, and the screen all, too, or what is suspicious where there is a log."""
+    import logging
+
+    logging.raiseExceptions = False  # a log that cannot be written any more stops nothing
+    screen = logging.StreamHandler()
+    handlers: list[logging.Handler] = [screen]
+    if options.log:
+        screen.setLevel(logging.WARNING)
+        screen.setFormatter(logging.Formatter(f"{options.what}: %(message)s"))
+        options.log.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(options.log))
+    form = "%(asctime)s %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, datefmt="%H:%M:%S", handlers=handlers)
 
 
 def end(sentence: str, options: argparse.Namespace, status: int) -> int:
