@@ -69,7 +69,9 @@ def run(job: Job) -> dict[str, Any]:
         raise UserError(f"{error}; the training of {job.node.parents['model']} has diverged: look at its log") from None
     save_file({"examples": examples}, job.output)
     zero = zero_gradients(network, part.images[left], part.labels[left], BATCH, job.device)
-    metrics = {"n": len(part), "zero_gradients": zero} | ({"attacked": int(left.sum())} if earlier else {})
+    metrics: dict[str, Any] = {"n": len(part), "zero_gradients": zero}
+    if earlier:
+        metrics["attacked"] = int(left.sum())
     if zero > 0.5:
         metrics["warnings"] = [NO_GRADIENTS]
         log.warning("%s (here %.0f %%)", NO_GRADIENTS, 100 * zero)
