@@ -2,7 +2,7 @@
 
 import pytest
 
-from robust_transfer.plan.protocol import PROTOCOLS, SWITCHES, chosen, parts_of, set_apart
+from robust_transfer.plan.protocol import SWITCHES, chosen, parts_of, set_apart
 from robust_transfer.studies import PAPERS
 from robust_transfer.studies.protocols import switches_of
 from workspace import REPOSITORY, planned
@@ -22,7 +22,8 @@ def test_every_switch_belongs_to_a_study():
 def test_a_row_for_each_switch_and_protocol(study):
     plan = planned(study, compare_protocols=True)
     cells = plan.products[f"tables/{study}/protocols"].spec["cells"]
-    rows = ["as configured", *(f"{s}: {p}" for s in switches_of(study, WORKFLOW) for p in PROTOCOLS)]
+    switches = switches_of(study, WORKFLOW)
+    rows = ["as configured", *(f"{s}: {p}" for s in switches for p in SWITCHES[s].positions)]
     assert list(dict.fromkeys(cell["row"] for cell in cells)) == rows
     columns = {row: [cell["column"] for cell in cells if cell["row"] == row] for row in rows}
     assert len({tuple(names) for names in columns.values()}) == 1
@@ -32,6 +33,27 @@ def test_a_row_for_each_switch_and_protocol(study):
     shown = {row: [cell["nodes"] for cell in cells if cell["row"] == row] for row in rows}
     assert all(shown[f"{s}: corrected"] == shown["as configured"] for s in switches_of(study, WORKFLOW))
     assert len({str(nodes) for nodes in shown.values()}) > 1, "no switch does anything"
+
+
+def test_what_made_the_tables_is_the_code_but_where_a_switch_says_otherwise():
+    code, published = (planned("davchev", protocol=protocol) for protocol in ("code", "as_published"))
+    labels = {
+        plan: {n.spec["inputs"]["attack"].get("labels", "true") for n in plan.nodes.values()
+               if n.spec.get("inputs", {}).get("attack", {}).get("algorithm") == "fgsm"}
+        for plan in (code, published)
+    }  # fmt: skip
+    assert (labels[code], labels[published]) == ({"true"}, {"predicted"})
+    assert planned("davchev", protocol="code", switches={"D13": "as_published"}).nodes.keys() == published.nodes.keys()
+    assert planned("cartl", protocol="as_published").nodes.keys() == planned("cartl", protocol="code").nodes.keys()
+
+
+def test_d12_is_about_the_batches_of_adversarial_training_alone():
+    paper, code = (planned("davchev", scale="paper", switches={"D12": position}) for position in ("paper", "code"))
+    for plan, adversarial in ((paper, 100), (code, 128)):
+        trained = [n.spec for n in plan.nodes.values() if n.kind in ("pretrain", "transfer")]
+        for spec in trained:
+            wanted = adversarial if spec.get("inputs", {}).get("attack") else 128
+            assert spec["schedule"]["batch_size"] == wanted
 
 
 def test_a_compound_switch_sets_its_parts_and_a_part_stands_over_it():

@@ -31,7 +31,8 @@ def normalise(table: pd.DataFrame, rows: list[str] | None = None) -> pd.DataFram
 def normalised_heatmap(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndarray]) -> Figure:
     """One panel after the other, each normalised by its own rows, the normalised value in each cell.
 
-    frame: tidy results. spec: title, measured, panels (title, row_blocks), column_blocks.
+    frame: tidy results. spec: title, measured, panels (title, row_blocks; best: count and row_blocks, of whose rows so
+    many are shown, those with the highest mean over the paper's columns), column_blocks.
     Rows and columns that are not the paper's have a star. Such rows have the scale of the paper's, where there are any.
     """
     return _panels(frame, spec, normalise, {"vmax": 1, "fmt": ".2f"}, "column, min-max normalised")
@@ -51,18 +52,22 @@ def _panels(
     meaning: str,
 ) -> Figure:
     columns = [column for block in spec["column_blocks"] for column in block]
-    panels = spec["panels"]
+    values = frame.pivot(index="row", columns="column", values="value")
+    own = {axis: set(ours(frame, axis)) for axis in ("row", "column")}
+    theirs = values[[column for column in columns if column not in own["column"]]]
+    panels = [
+        panel | {"row_blocks": panel["row_blocks"] + _best(theirs, **panel["best"])} if "best" in panel else panel
+        for panel in spec["panels"]
+    ]
     counts = [sum(map(len, panel["row_blocks"])) for panel in panels]
     longest = max(len(row) for panel in panels for block in panel["row_blocks"] for row in block)
     beside = 0.25 + LETTER * longest  # inches of the rows' names
     cells_share = 0.78  # of the rest; the colour bar has what is left
     slot = max(cells_share * (WIDTH - beside) / len(columns), 0.65)
-    own = {axis: set(ours(frame, axis)) for axis in ("row", "column")}
     starred = [column + " *" * (column in own["column"]) for column in columns]
     names, slanted, above = _column_names(starred, slot)
     width = max(WIDTH, beside + slot * len(columns) / cells_share)
     figure, axes = canvas(spec, 1, len(panels), width, 1.1 + above + 0.3 * max(counts))
-    values = frame.pivot(index="row", columns="column", values="value")
     beyond = own["row"] and len(own["row"]) < len(values)
     for axis, panel in zip(axes[0], panels, strict=True):
         rows = [row for block in panel["row_blocks"] for row in block]
@@ -94,6 +99,13 @@ def _panels(
         else:
             axis.set_xticklabels(names)
     return figure
+
+
+def _best(values: pd.DataFrame, count: int, row_blocks: list[list[str]]) -> list[list[str]]:
+    """Of some blocks of rows so many rows as have the highest mean, in their order; none of a block that loses all."""
+    rows = [row for block in row_blocks for row in block]
+    chosen = set(values.loc[rows].mean(axis=1).nlargest(count).index)
+    return [kept for block in row_blocks if (kept := [row for row in block if row in chosen])]
 
 
 def _column_names(columns: list[str], slot: float) -> tuple[list[str], bool, float]:

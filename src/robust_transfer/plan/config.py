@@ -56,7 +56,9 @@ class Settings(Spec):
     a cluster), another name in workflow/scales/, or the path of a .yaml file.
     """
     protocol: Protocol = "corrected"
-    """Where paper and code disagree: paper (the text), code (the authors') or corrected (the sound way)."""
+    """Where paper and code disagree: paper (the text), code (the authors'), corrected (the sound way) or as_published
+    (what made the paper's tables, as far as it is known: code, but where a switch says otherwise).
+    """
     switches: dict[str, Protocol] = Field(default_factory=dict)
     """Single disagreements set apart from the protocol, e.g. {D15: code}, or all parts of one, e.g. {D6: code}."""
     studies: Annotated[list[str], Field(min_length=1)]

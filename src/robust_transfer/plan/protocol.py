@@ -5,7 +5,8 @@ A value that depends on a switch is written in the YAML files as a mapping with 
     batch_size: {D12: {paper: 100, code: 128, corrected: 100}}
 
 `protocol` in config.yaml sets every switch; `switches` sets single ones, or all parts (D6a, D6b, ...) of a compound one
-(D6). `paper` does what the text says, `code` what the authors' code did, `corrected` what is methodically right.
+(D6). `paper` does what the text says, `code` what the authors' code does, `corrected` what is methodically right.
+`as_published` is what made the paper's own tables, as far as it is known: `code`, but where a switch has that position.
 """
 
 import re
@@ -13,8 +14,10 @@ from collections.abc import Mapping
 from string import ascii_lowercase
 from typing import Any, Literal, NamedTuple, get_args
 
-Protocol = Literal["paper", "code", "corrected"]
+Protocol = Literal["paper", "code", "corrected", "as_published"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+POSITIONS = PROTOCOLS[:3]
+"""Those that every switch has."""
 
 
 class Switch(NamedTuple):
@@ -25,6 +28,12 @@ class Switch(NamedTuple):
     paper: str
     code: str
     corrected: str
+    as_published: str | None = None
+
+    @property
+    def positions(self) -> tuple[Protocol, ...]:
+        """Those that it has."""
+        return PROTOCOLS if self.as_published else POSITIONS
 
 
 SWITCHES: dict[str, Switch] = {
@@ -170,7 +179,7 @@ SWITCHES: dict[str, Switch] = {
     ),
     "D12": Switch(
         study="davchev",
-        topic="batch",
+        topic="batch of adversarial training",
         paper="100 clean + 100 adversarial",
         code="128 + 128",
         corrected="as paper",
@@ -181,6 +190,7 @@ SWITCHES: dict[str, Switch] = {
         paper="predicted (against label leaking)",
         code="true",
         corrected="predicted",
+        as_published="predicted: between two commits the code did so, and Table 1 has those runs",
     ),
     "D14": Switch(
         study="davchev",
@@ -311,12 +321,13 @@ def resolve(value: Any, choices: dict[str, str], mistakes: list[str], path: str 
         if switch not in SWITCHES:
             mistakes.append(f"{path}: unknown switch {switch}; the switches are {', '.join(SWITCHES)}")
             return None
-        if not isinstance(options, dict) or set(options) != set(PROTOCOLS):
-            mistakes.append(
-                f"{path}: switch {switch} wants a value for each of paper, code and corrected, and no other"
-            )
+        wanted = SWITCHES[switch].positions
+        if not isinstance(options, dict) or set(options) != set(wanted):
+            each = f"{', '.join(wanted[:-1])} and {wanted[-1]}"
+            mistakes.append(f"{path}: switch {switch} wants a value for each of {each}, and no other")
             return None
-        return resolve(options[choices[switch]], choices, mistakes, path)
+        position = choices[switch]
+        return resolve(options[position if position in wanted else "code"], choices, mistakes, path)
     if isinstance(value, dict):
         return {key: resolve(item, choices, mistakes, f"{path}.{key}".strip(".")) for key, item in value.items()}
     if isinstance(value, list):

@@ -99,10 +99,12 @@ def _default(node: Json) -> str:
 def switches() -> str:
     """README's table of the switches."""
     rows = [
-        f"| {name} ({switch.study}): {switch.topic} | {switch.paper} | {switch.code} | {switch.corrected} |"
+        f"| {name} ({switch.study}): {switch.topic} | {switch.paper} | {switch.code} | {switch.corrected} "
+        f"| {switch.as_published or ''} |"
         for name, switch in SWITCHES.items()
     ]
-    return "\n".join(["| switch | `paper` | `code` | `corrected` |", "|---|---|---|---|", *rows])
+    head = "| switch | `paper` | `code` | `corrected` | `as_published`, if not as `code` |"
+    return "\n".join([head, "|---|---|---|---|---|", *rows])
 
 
 def files(root: Path) -> dict[Path, str]:

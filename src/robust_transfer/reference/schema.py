@@ -37,11 +37,11 @@ SWITCHED: Json = {
     "properties": {
         name: {
             "type": "object",
-            "properties": {position: {} for position in PROTOCOLS},
-            "required": list(PROTOCOLS),
+            "properties": {position: {} for position in switch.positions},
+            "required": list(switch.positions),
             "additionalProperties": False,
         }
-        for name in SWITCHES
+        for name, switch in SWITCHES.items()
     },
     "additionalProperties": False,
 }

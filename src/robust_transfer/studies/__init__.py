@@ -16,7 +16,7 @@ from robust_transfer.plan.effective import Value, values_of
 from robust_transfer.plan.graph import Plan, in_words, over_seeds
 from robust_transfer.plan.layers import Layer
 from robust_transfer.plan.mistakes import check, unknown_key
-from robust_transfer.plan.protocol import PROTOCOLS, Protocol
+from robust_transfer.plan.protocol import SWITCHES, Protocol
 from robust_transfer.plan.reading import with_text_keys
 from robust_transfer.studies import protocols
 from robust_transfer.studies.base import Study
@@ -76,7 +76,7 @@ def _variants(stack: list[Layer], workflow: Path, name: str) -> Iterator[tuple[s
     """The plans of one study with each of its switches set to each protocol, all else as the config says."""
     alone = {"studies": [name], "main_study": name, "compare_protocols": False}
     for switch in protocols.switches_of(name, workflow):
-        for choice in PROTOCOLS:
+        for choice in SWITCHES[switch].positions:
             variant = Layer("compare_protocols", {**alone, "switches": {switch: choice}})
             yield switch, choice, _planned([*stack, variant]).plan
 
