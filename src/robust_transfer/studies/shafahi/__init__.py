@@ -278,7 +278,13 @@ class Shafahi(Paper[Section]):
             named = ((f"{self.arrow(source, target, self.own_plus(name))} {name}", model) for name, model in own)
             yield from ours(grid(named, self.numbers))
 
-    @table("text", "Numbers of the running text", corner="Number", where="running text", measured=measured_large)
+    @table(
+        "text",
+        "Numbers of the running text",
+        corner="Number",
+        where="running text",
+        measured=lambda self: f"{self.measured_large()}; of halves, {self.measured()}",
+    )
     def text(self) -> Iterator[Cell]:
         """What the paper says outside its tables, each number in a row of its own."""
         for row, number in self.numbers_of_text().items():
