@@ -101,8 +101,8 @@ def test_a_sources_of_each_k_and_lambda_and_one_of_none(paper):
         return paper.nodes[node.parents["data"]].slug, distance.get("units"), distance.get("weight")
 
     tried = [("cifar100", k, weight) for k in (4, 6, 8) for weight in (0.01, 0.005)]
-    others = [("cifar10", 6, 0.005), ("gtsrb", 6, 0.005)]
-    plain = [(name, None, None) for name in ("cifar100", "cifar10", "gtsrb")]
+    others = [("cifar10", 6, 0.005), ("gtsrb-final", 6, 0.005)]
+    plain = [(name, None, None) for name in ("cifar100", "cifar10", "gtsrb-final")]
     assert Counter(map(trained_for, sources)) == Counter(tried + others + plain)
     for node in sources:
         inputs = node.spec["inputs"]
