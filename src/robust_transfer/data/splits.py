@@ -30,7 +30,9 @@ def split(spec: Dataset, splits: Splits) -> Splits:
     if "test" not in parts:
         parts["train"], parts["test"] = _hold_out(parts["train"], spec.test_share, spec.seed, "test")
     parts["train"], parts["validation"] = _hold_out(parts["train"], spec.validation, spec.seed, "validation")
-    return {name: _first(_renumbered(parts[name], classes), spec.limit) for name in ("train", "validation", "test")}
+    return {
+        name: _first(_renumbered(parts[name], classes), spec.most(name)) for name in ("train", "validation", "test")
+    }
 
 
 def chosen_classes(spec: Dataset, numbers: Sequence[int]) -> list[int]:
@@ -73,7 +75,8 @@ def foreseen(spec: Dataset, facts: Facts) -> Facts:
             images[split] = {label: held_out(share, n, split, classes[label]) for label, n in images["train"].items()}
             images["train"] = {label: n - images[split][label] for label, n in images["train"].items()}
         images = {
-            split: {label: min(n, spec.limit or n) for label, n in counts.items()} for split, counts in images.items()
+            split: {label: min(n, spec.most(split) or n) for label, n in counts.items()}
+            for split, counts in images.items()
         }
         covered(images, classes, spec.base)
     return replace(facts, channels=channels, classes=len(classes), images=images)

@@ -20,7 +20,7 @@ from robust_transfer.plan.shapes import Shape
 from robust_transfer.plan.specs import Schedule
 from robust_transfer.specs.datasets import with_reader
 
-SHIPPED_SCALES = ("cifar", "digits", "paper")
+SHIPPED_SCALES = ("cifar", "digits", "mnist", "paper")
 
 Keys = tuple[str, ...]
 """The keys that lead to a value."""

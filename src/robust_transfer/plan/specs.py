@@ -14,6 +14,7 @@ from robust_transfer.data.readers import AnyDataset
 from robust_transfer.data.readers.collection import Collection
 from robust_transfer.data.readers.digits import Digits
 from robust_transfer.data.readers.folder import Folder
+from robust_transfer.data.readers.mnist import MlxtendMnist
 from robust_transfer.data.readers.npz import Npz
 from robust_transfer.data.readers.torchvision import Torchvision
 from robust_transfer.models.families import AnyNetwork

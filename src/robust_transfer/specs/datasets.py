@@ -55,6 +55,8 @@ class Dataset(Spec):
     """
     limit: Count | None = None
     """Keep at most this many images a class and split, for trials; all by default."""
+    limit_train: Count | None = None
+    """Keep at most this many training images a class, for a task with few of them; all by default."""
     seed: Seed = 0
     """Seed of the random splits."""
     channels: Literal[1, 3] | None = None
@@ -108,6 +110,11 @@ class Dataset(Spec):
         first, last = self.classes[0], self.classes[-1]
         run = self.classes == list(range(first, last + 1))
         return f"{base}-{first}to{last}" if run else f"{base}-{len(self.classes)}classes"
+
+    def most(self, split: str) -> int | None:
+        """How many images of a class a split keeps at most; None is all."""
+        limits = (self.limit, self.limit_train if split == "train" else None)
+        return min((limit for limit in limits if limit), default=None)
 
     @property
     def test_share(self) -> float:
