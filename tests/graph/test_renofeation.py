@@ -125,6 +125,11 @@ def test_one_eps_gives_all_three_budgets_and_the_codes_clip_cuts(scale):
     assert trained == {"paper": eps["paper"], "code": eps["corrected"], "corrected": eps["corrected"]}
 
 
+def test_the_table_of_choices_says_how_good_they_were_and_how_many_others(plan):
+    found = {c["column"]: c["metric"] for c in cells(plan, "tables/renofeation/choices") if c["row"] == "L2-SP High"}
+    assert (found["accuracy"], found["others as good"]) == ("choice_accuracy", "choice_ties")
+
+
 def test_neuron_0_alone_or_several_of_the_seed():
     def neurons(plan):
         attacks = (n.spec["attack"] for n in plan.nodes.values() if n.kind == "craft")
@@ -202,6 +207,26 @@ def test_l2_sp_in_the_code_pulls_the_head_too_and_has_no_weight_decay():
         terms = [n.spec for n in plan.nodes.values() if "start_distance" in n.spec.get("terms", {})]
         assert term in [spec["terms"]["start_distance"] for spec in terms]
         assert all(spec["tuned"] == tuned and "weight_decay" not in spec["schedule"] for spec in terms)
+
+
+def test_after_the_choice_everything_can_be_trained_on_all_images():
+    usual, plan = planned(), planned(renofeation={"retrain_on_all": True})
+    held_out = {n.id: bool(n.spec.get("validation")) for n in plan.nodes.values() if n.kind == "prepare"}
+    chosen = [n for n in plan.nodes.values() if n.kind == "choose"]
+    assert all(held_out[n.parents["data"]] for n in chosen)
+    assert {n.id for n in chosen} == {n.id for n in usual.nodes.values() if n.kind == "choose"}
+    shown = [c for c in cells(plan, "tables/renofeation/table2") if c["metric"] == "accuracy"]
+    models = {c["row"]: plan.nodes[plan.nodes[c["nodes"]["outcomes"]].parents["model"]] for c in shown}
+    assert len(models) == 5 and not any(held_out[n.parents["data"]] for n in models.values())
+    tuned = {row: n.spec.get("tuned", []) for row, n in models.items()}
+    grid = ["lr", "momentum", "weight_decay"]
+    assert tuned["Linear classifier clean"] == tuned["Fine-tuning clean"] == grid
+    assert tuned["L2-SP clean"] == [*grid, "start_distance"]
+    assert tuned["DELTA clean"] == [*grid, "feature_distillation"]
+    assert "trained with on all images" in plan.products["tables/renofeation/table2"].spec["measured"]
+    assert "whose images train nothing" in usual.products["tables/renofeation/table2"].spec["measured"]
+    on_test = planned(protocol="code", renofeation={"retrain_on_all": True})
+    assert on_test.nodes.keys() == planned(protocol="code").nodes.keys(), "nothing was held out"
 
 
 def test_mobilenet_has_dropout_before_its_head_in_the_code(paper):

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from robust_transfer.data import tensors
+from robust_transfer.estimates import proportion
 from robust_transfer.models import files
 from robust_transfer.plan.specs import CifarResNet
 from robust_transfer.stages import choose
+from robust_transfer.tables.metrics import choice_accuracy, choice_ties
 
 NETWORK = CifarResNet(family="cifar-resnet", depth_per_stage=[1], width=2)
 LABELS = np.array([0, 0, 0, 1, 1])
@@ -62,6 +64,12 @@ def test_an_attack_counts_as_much_as_clean_images(job):
     assert files.metadata(job.output)["chosen"] == CANDIDATES[1]
 
 
-def test_the_first_of_equals_wins(job):
+def test_the_first_of_equals_wins_and_the_file_says_that_there_are_others(job):
     withstand(job, 0, 1)
     assert choose.run(job)["chosen"] == CANDIDATES[0]
+    assert (choice_accuracy(job.output), choice_ties(job.output).value) == (proportion(3, 5), 1)
+
+
+def test_a_choice_without_ties(job):
+    choose.run(job)
+    assert choice_ties(job.output).value == 0

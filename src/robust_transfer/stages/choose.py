@@ -22,7 +22,8 @@ class Choose(Spec):
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Write the best candidate's model, and in its file the values it was trained with; the first of equals wins.
+    """Write the best candidate's model, and in its file the values it was trained with, how many images it has right
+    and how many others are as good; the first of equals wins.
 
     Returns the chosen values, and in the order of the spec every candidate's accuracy in per cent and, where it counts,
     its accuracy under the attack (`robustness`).
@@ -37,21 +38,21 @@ def run(job: Job) -> dict[str, Any]:
     images, labels = part.images.to(job.device), part.labels.to(job.device)
     found: list[int] = []
     withstood: list[int] = []
-    best = -1
-    for i, values in enumerate(job.spec.candidates):
-        network, spec, channels, classes = files.load(job.parent(f"candidate{i}"))
+    for i in range(len(job.spec.candidates)):
+        network, *_ = files.load(job.parent(f"candidate{i}"))
         with job.blaming(f"candidate{i}"):
             logits = predict(network.to(job.device), images)
         found.append(int((logits.argmax(1) == labels).sum()))
         if job.has(f"attacked{i}"):
             outcomes = pd.read_parquet(job.parent(f"attacked{i}"))
             withstood.append(int((outcomes.prediction == outcomes.label).sum()))
-        right = found[-1] + sum(withstood[-1:])
-        if right > best:
-            best = right
-            # With what the candidate itself took from an earlier choice, so that one choice says all.
-            chosen = files.metadata(job.parent(f"candidate{i}")).get("tuned", {}) | values
-            files.save(job.output, network.cpu(), spec, channels, classes, chosen=chosen)
+    scores = [sum(each) for each in zip(found, withstood, strict=True)] if withstood else found
+    best = scores.index(max(scores))
+    network, spec, channels, classes = files.load(job.parent(f"candidate{best}"))
+    # With what the candidate itself took from an earlier choice, so that one choice says all.
+    chosen = files.metadata(job.parent(f"candidate{best}")).get("tuned", {}) | job.spec.candidates[best]
+    about = {"chosen": chosen, "right": found[best], "n": len(part), "ties": scores.count(max(scores)) - 1}
+    files.save(job.output, network, spec, channels, classes, **about)
     metrics = {"chosen": chosen, "accuracies": [100 * right / len(part) for right in found], "n": len(part)}
     return metrics | ({"robustness": [100 * right / len(part) for right in withstood]} if withstood else {})
 
@@ -61,4 +62,4 @@ def slug(spec: Choose, parents: Mapping[str, Node]) -> str:
     return f"{parents['candidate0'].slug}.best-of-{len(spec.candidates)}"
 
 
-KIND = Kind(Choose, "model.safetensors", slug)
+KIND = Kind(Choose, "model.safetensors", slug, version=2)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,14 +126,25 @@ def weight_distance(distances: Path) -> Estimate:
     return exactly(json.loads(distances.read_text(encoding="utf-8"))["weight_distance"])
 
 
+def _about(choice: Path) -> dict[str, Any]:
+    with safe_open(choice, "pt") as file:
+        return json.loads(file.metadata()["about"])
+
+
+def choice_accuracy(choice: Path) -> Estimate:
+    """The accuracy of a choice on the split it was made on, in per cent; for being the best it flatters."""
+    return proportion(_about(choice)["right"], _about(choice)["n"])
+
+
+def choice_ties(choice: Path) -> Estimate:
+    """How many other candidates were as good as the one that a choice took."""
+    return exactly(_about(choice)["ties"])
+
+
 def chosen(name: str) -> Callable[[Path], Estimate]:
     """The metric that says which value of `name` a choice took; NaN where it is none of its values."""
 
-    def value(choice: Path) -> Estimate:
-        with safe_open(choice, "pt") as file:
-            return exactly(json.loads(file.metadata()["about"])["chosen"].get(name, math.nan))
-
-    return value
+    return lambda choice: exactly(_about(choice)["chosen"].get(name, math.nan))
 
 
 def smoothed_accuracy(certificates: Path) -> Estimate:
@@ -226,6 +238,8 @@ METRICS: dict[str, Callable[..., Estimate]] = {
     "classes": classes,
     "train_images_a_class": images_a_class("train", "validation"),
     "test_images_a_class": images_a_class("test"),
+    "choice_accuracy": choice_accuracy,
+    "choice_ties": choice_ties,
     **{f"chosen_{name}": chosen(name) for name in TUNABLE},
 }
 """Each metric takes the files of a cell's nodes, by role."""

@@ -6,7 +6,7 @@ success rate, P(wrong on the adversarial image | right on the clean one).
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from random import Random
@@ -76,12 +76,14 @@ def bars_published(number: int, title: str, methods: list[str]) -> Callable:
 class Task:
     """One pretrained network on one target task: what all its methods share, and the methods' models by name.
 
-    examples: a set for each neuron that the attack drives. head: the form of every new head.
+    compared: the same data as candidates for a choice have it. examples: a set for each neuron that the attack drives.
+    head: the form of every new head.
     choices: method -> the model that a choice took, whose node says with which values.
     """
 
     source: Model
     data: Data
+    compared: Data
     examples: list[Node]
     head: Head | Literal["new"]
     models: dict[str, Model] = field(default_factory=dict)
@@ -104,6 +106,8 @@ class Renofeation(Paper[Section]):
         section, neurons = self.section, self.section.neurons
         network = self.network(next(iter(section.networks.values())).network)
         chosen = f"values chosen on the {section.chosen_on} split"
+        if section.chosen_on == "validation":
+            chosen += ", then trained with on all images" if section.trains_anew else ", whose images train nothing"
         attack = f"eps {self.budget(network, section.attack.space):.4g} ({section.attack.space})"
         driven = f"{neurons} drawn neurons" if isinstance(neurons, int) else f"neuron {', '.join(map(str, neurons))}"
         return f"{self.scene(section.source, *section.targets)}, {chosen}, {attack}, {driven}"
@@ -130,9 +134,8 @@ class Renofeation(Paper[Section]):
         """Printed name of the network -> printed name of the target -> task, with the models of all methods; after the
         paper's targets one's own.
         """
-        held_out = self.section.chosen_on == "validation"  # from every run, as they are compared
         tasks = {
-            name: {target: self.task(name, self.data(data, held_out)) for target, data in self.targets.items()}
+            name: {target: self.task(name, data) for target, data in self.targets.items()}
             for name in self.section.networks
         }
         main, *others = tasks.values()
@@ -158,9 +161,11 @@ class Renofeation(Paper[Section]):
         """The tasks of the network of all tables and figures but table 6."""
         return next(iter(self.tasks.values()))
 
-    def task(self, name: str, data: Data) -> Task:
+    def task(self, name: str, target: str) -> Task:
         """The pretrained network, the target's data, and the adversarial examples for both."""
         section = self.section
+        compared = self.data(target, held_out=section.chosen_on == "validation")
+        data = self.data(target) if section.trains_anew else compared
         pretrained = section.networks[name]
         network = self.network(pretrained.network)
         if pretrained.weights:
@@ -171,7 +176,7 @@ class Renofeation(Paper[Section]):
         eps = self.budget(network, section.attack.space)
         attacks = (section.attack.on(neuron, eps) for neuron in self.neurons(network))
         head: Head | Literal["new"] = Head(dropout=pretrained.head_dropout) if pretrained.head_dropout else "new"
-        return Task(source, data, [self.crafted(source, data, attack) for attack in attacks], head)
+        return Task(source, data, compared, [self.crafted(source, data, attack) for attack in attacks], head)
 
     # ---- methods: each fills in models (and choices) of a task -------------------------------------------------------
 
@@ -191,6 +196,22 @@ class Renofeation(Paper[Section]):
         """DELTA with the values that were chosen for it."""
         return self.inheriting(task, like="DELTA", teacher=task.source, tuned=[*GRID, LAMBDA], **parts)
 
+    def decided(
+        self,
+        name: str,
+        task: Task,
+        tried: list[dict[str, float]],
+        train: Callable[[Task, dict[str, float] | None], Model],
+    ) -> None:
+        """Train with the values that are tried, choose, and take the chosen model; or train once more, on all images.
+
+        train: on the data of a task, with these values, or with those that were chosen.
+        """
+        on_the_rest = replace(task, data=task.compared)
+        candidates = [(values, train(on_the_rest, values)) for values in tried]
+        task.choices[name] = self.chosen(task.compared, candidates, self.section.chosen_on)
+        task.models[name] = train(task, None) if self.section.trains_anew else task.choices[name]
+
     def tuned_family(self, task: Task, given: Given | None) -> None:
         """Linear classifier, fine-tuning, L2-SP, DELTA: the grid for the first two; the others take what fine-tuning
         chose and try their lambdas. DELTA also with adversarial training.
@@ -198,29 +219,37 @@ class Renofeation(Paper[Section]):
         section = self.section
         grid = [dict(zip(GRID, point, strict=True)) for point in product(*(getattr(section.grid, n) for n in GRID))]
 
-        def searched(points: list[dict[str, float]], **parts: Any) -> Model:
-            candidates = [(point, self.inheriting(task, values=point, **parts)) for point in points]
-            return self.chosen(task.data, candidates, self.section.chosen_on)
+        def tuned_to(
+            name: str, tried: list[dict[str, float]], terms: Callable[[float], Terms] | None, **parts: Any
+        ) -> None:
+            """Choose among values, those of one term where `terms` makes terms of them; see decided."""
 
-        def swept(term: str, values: list[float], also: dict[str, Any] = {}, **parts: Any) -> Model:  # noqa: B006
-            """also: what the term has beside its weight."""
-            parts = {"like": "Fine-tuning", "tuned": GRID} | parts
-            weighted = ((value, self.terms(**{term: {"weight": value} | also})) for value in values)
-            candidates = [({term: value}, self.inheriting(task, terms=terms, **parts)) for value, terms in weighted]
-            return self.chosen(task.data, candidates, self.section.chosen_on)
+            def train(task: Task, values: dict[str, float] | None) -> Model:
+                given = terms(*(values or tried[0]).values()) if terms else self.terms()
+                if values is None:  # take what was chosen
+                    taken = [*parts.get("tuned", ()), *tried[0]]
+                    return self.inheriting(task, terms=given, **parts | {"like": name, "tuned": taken})
+                return self.inheriting(task, terms=given, values=None if terms else values, **parts)
 
-        own: dict[str, Any] = {}
+            self.decided(name, task, tried, train)
+
+        def weighing(term: str, **more: Any) -> Callable[[float], Terms]:
+            return lambda weight: self.terms(**{term: {"weight": weight} | more})
+
+        after: dict[str, Any] = {"like": "Fine-tuning", "tuned": GRID}
+        pulling = after
         if (decay := section.l2_sp.weight_decay) is not None:
-            own = {"tuned": GRID[:2], "schedule": section.schedules.fine_tuning.with_(weight_decay=decay)}
-        task.choices["Linear classifier"] = searched(grid, trainable="head")
-        task.choices["Fine-tuning"] = searched(grid)
-        task.choices["L2-SP"] = swept("start_distance", section.lambdas.l2_sp, {"head": section.l2_sp.head}, **own)
+            pulling = after | {"tuned": GRID[:2], "schedule": section.schedules.fine_tuning.with_(weight_decay=decay)}
+        pull, distil = weighing("start_distance", head=section.l2_sp.head), weighing(LAMBDA)
+        tuned_to("Linear classifier", grid, None, trainable="head")
+        tuned_to("Fine-tuning", grid, None)
+        tuned_to("L2-SP", [{"start_distance": value} for value in section.lambdas.l2_sp], pull, **pulling)
         if given:
             values = {name: getattr(given, name) for name in GRID} | {LAMBDA: given.delta}
-            task.choices["DELTA"] = searched([values], teacher=task.source)
+            tuned_to("DELTA", [values], None, teacher=task.source)
         else:
-            task.choices["DELTA"] = swept(LAMBDA, section.lambdas.delta, teacher=task.source)
-        task.models |= task.choices
+            weights = [{LAMBDA: value} for value in section.lambdas.delta]
+            tuned_to("DELTA", weights, distil, teacher=task.source, **after)
         attack = section.adversarial_training.pgd(self.budget(task.source.network))
         inputs = Inputs(attack=attack, mixing="either")
         task.models["DELTA adv. trained"] = self.delta(task, schedule=section.schedules.adversarial, inputs=inputs)
@@ -276,12 +305,16 @@ class Renofeation(Paper[Section]):
         """Re-training; DELTA-R for every lambda; its best, with dropout, with averaging, with both (Renofeation)."""
         models = task.models
         models["Re-training"] = self.re_trained(task)
-        candidates = []
-        for value in sorted({*self.section.lambdas.delta_r, *([given.delta_r] if given else [])}):
-            model = models[f"lambda {value:g}"] = self.delta_r(task, terms=self.terms(**{LAMBDA: value}))
-            if given is None or given.delta_r == value:
-                candidates.append(({LAMBDA: value}, model))
-        task.choices["DELTA-R"] = models["DELTA-R"] = self.chosen(task.data, candidates, self.section.chosen_on)
+
+        def train(task: Task, values: dict[str, float] | None) -> Model:
+            if values is None:
+                return self.delta_r(task, tuned_by=task.choices["DELTA-R"].node, tuned=[LAMBDA])
+            return self.delta_r(task, terms=self.terms(**values))
+
+        tried = sorted({*self.section.lambdas.delta_r, *([given.delta_r] if given else [])})
+        for value in tried:
+            models[f"lambda {value:g}"] = train(replace(task, data=task.compared), {LAMBDA: value})
+        self.decided("DELTA-R", task, [{LAMBDA: value} for value in ([given.delta_r] if given else tried)], train)
         models["DELTA-R + dropout"] = self.dropped(task)
         models[SMOOTHED] = self.smoothed(task)
         models["DELTA-R + SWA"] = self.averaged(task, models["DELTA-R"], "DELTA-R")
@@ -442,7 +475,9 @@ class Renofeation(Paper[Section]):
         general=True,
     )
     def choices(self) -> Iterator[Cell]:
-        """What every choice took; a value that the method has not is left out."""
+        """What every choice took, how good it was and how many others were; a value that the method has not is left
+        out.
+        """
         columns = {
             "lr": "lr",
             "momentum": "momentum",
@@ -452,9 +487,10 @@ class Renofeation(Paper[Section]):
         }
         for target, task in self.main.items():
             for method, choice in task.choices.items():
-                for column, value in columns.items():
-                    cell = shows(f"chosen_{value}", choice=choice.node)
-                    yield from self.on(target, f"{method} {target}", column, cell)
+                metrics = {column: f"chosen_{value}" for column, value in columns.items()}
+                metrics |= {"accuracy": "choice_accuracy", "others as good": "choice_ties"}
+                for column, metric in metrics.items():
+                    yield from self.on(target, f"{method} {target}", column, shows(metric, choice=choice.node))
 
     @table("neurons", "Attack success rate by the neuron that is driven", corner="Method", where=None)
     def neurons_apart(self) -> Iterator[Cell]:

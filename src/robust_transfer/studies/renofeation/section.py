@@ -182,6 +182,10 @@ class Section(extra.Section):
     """Printed name of a target -> values that are not chosen but given."""
     chosen_on: Literal["validation", "test"]
     """The split on which values are chosen."""
+    retrain_on_all: bool = False
+    """Whether, once values are chosen on validation images, every model is trained with them on all images; figure 4
+    shows the candidates in any case.
+    """
     head_penalty: NonNegative
     """Weight of the penalty on the head's squared length."""
     dropout: Fraction
@@ -214,6 +218,11 @@ class Section(extra.Section):
     @property
     def starts(self) -> tuple[str, ...]:
         return (*self.networks, NONE)
+
+    @property
+    def trains_anew(self) -> bool:
+        """Whether models are trained once more after a choice."""
+        return self.retrain_on_all and self.chosen_on == "validation"
 
     def printed(self) -> dict[str, Collection[str]]:
         swept = [f"lambda {value:g}" for value in self.lambdas.delta_r]
