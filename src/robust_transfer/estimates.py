@@ -55,6 +55,13 @@ def improvement(before: Estimate, after: Estimate) -> Estimate:
     return Estimate(value, value - half, value + half, n)
 
 
+def difference(before: Estimate, after: Estimate) -> Estimate:
+    """By how much a value grows. Its interval takes the two as independent."""
+    value = after.value - before.value
+    half = math.hypot(*((each.high - each.low) / 2 for each in (before, after)))
+    return Estimate(value, value - half, value + half, before.n + after.n)
+
+
 def over_seeds(estimates: list[Estimate]) -> Estimate:
     """The mean of a value over seeds, each estimated on the same images. One alone stays as it is.
 

@@ -28,10 +28,10 @@ IDS = {
     "prepare": ["digits-0to4.f7ab50a2e403", "digits-5to9.b14284f3050e"],
     "pretrain": ["digits-0to4.resnet8w16.nat.d5a53b46109a", "digits-5to9.densenet16k12.nat.34b980fd8fbd"],
     "transfer": ["digits-5to9.nat-to-nat.head.8ce6058e3385", "digits-5to9.fgsm-to-fgsm.last1stages.663f6855c11d"],
-    "craft": ["digits-5to9.by.digits-5to9.densenet16k12.nat.fgsm-linf-0.25.166fedaab89e"],
+    "craft": ["digits-5to9.by.digits-5to9.densenet16k12.nat.fgsm-linf-0.25.47a960388ece"],
     "evaluate": [
         "digits-5to9.resnet8w16.nat.clean.7bf76c1b526a",
-        "digits-5to9.pgd-to-pgd.all.pgd20-linf-0.25.c3cfe5db97c4",
+        "digits-5to9.pgd-to-pgd.all.pgd20-linf-0.25.ebb4ce4b5437",
     ],
 }
 

@@ -23,9 +23,6 @@ from robust_transfer.studies.checks import (
 )
 from workspace import planned
 
-PRINTED = ("figures/vaishnavi/fig2_published", "figures/vaishnavi/fig3_published")
-
-
 # ---- captions ------------------------------------------------------------------------------------------------------
 
 
@@ -34,10 +31,41 @@ def test_every_caption_names_scale_split_and_protocol_with_the_switches_set_apar
     switch = {"cartl": "D4", "davchev": "D15", "renofeation": "D1", "shafahi": "D7", "vaishnavi": "D11"}[study]
     plan = planned(study, switches={switch: "code"}, **{study: {"evaluated_on": "validation"}})
     for stem, product in plan.products.items():
-        if stem not in PRINTED and product.study:
+        if not stem.endswith("_published") and product.study:
             measured = product.spec["measured"]
             assert measured.startswith("Measured at scale digits")
             assert measured.endswith(f", validation split, protocol corrected but for {switch}: code")
+
+
+@pytest.mark.parametrize("study", PAPERS)
+def test_every_caption_names_the_seed_and_the_values_that_config_yaml_changes(study):
+    plan = planned(
+        study,
+        seed=3,
+        machine={"threads": 2},
+        datasets={"digits-low": {"limit": 300, "label": None}, "unused": {"source": "sklearn-digits"}},
+        networks={"resnet": {"width": 4}},
+        **{study: {"extra": {}, "evaluated_on": "validation"}},
+    )
+    # Every study has that source, and all but cartl that network.
+    changed = ["datasets.digits-low.label", "datasets.digits-low.limit", "networks.resnet.width"]
+    said = f", protocol corrected, seed 3, changed in the config: {', '.join(changed[: 2 if study == 'cartl' else 3])}"
+    for stem, product in plan.products.items():
+        assert stem.endswith("_published") or not product.study or product.spec["measured"].endswith(said)
+
+
+def test_a_caption_names_keys_of_its_own_study_alone():
+    config = {"davchev": {"attacks": {"WB-PGD": {"eps": 0.3, "steps": 7}}}, "cartl": {"attack": {"eps": 0.2}}}
+    measured = planned("davchev", **config).products["tables/davchev/table1"].spec["measured"]
+    assert measured.endswith("protocol corrected, changed in the config: attacks.WB-PGD.steps, attacks.WB-PGD.eps")
+    assert "changed" not in planned("davchev").products["tables/davchev/table1"].spec["measured"]
+
+
+def test_what_an_own_scale_says_is_not_a_change_of_it(tmp_path):
+    own = tmp_path / "quick.yaml"
+    own.write_text("extends: digits\ndavchev: {attacks: {WB-PGD: {eps: 0.3}}}\n", encoding="utf-8")
+    measured = planned("davchev", scale=str(own)).products["tables/davchev/table1"].spec["measured"]
+    assert measured.startswith("Measured at scale quick") and "changed" not in measured
 
 
 @pytest.mark.parametrize("study", PAPERS)

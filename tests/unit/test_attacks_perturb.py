@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from robust_transfer.attacks.advertorch_compat import L2PGDAttack, LinfPGDAttack
+from robust_transfer.attacks.advertorch_compat import LinfPGDAttack, StockL2PGDAttack
 from robust_transfer.attacks.budget import BudgetError, check_budget, to_float
 from robust_transfer.attacks.craft import batch_seed, craft
 from robust_transfer.attacks.perturb import perturb
@@ -124,14 +124,53 @@ def test_the_budget_is_kept_strictly(net, images, norm, algorithm, eps):
         assert torch.equal(adversarial, images)
 
 
-def test_results_are_advertorchs(net, images):
+@pytest.mark.parametrize(
+    ("norm", "stock", "random_start"),
+    [("linf", LinfPGDAttack, True), ("linf", LinfPGDAttack, False), ("l2", StockL2PGDAttack, False)],
+)
+def test_results_are_advertorchs(net, images, norm, stock, random_start):
     net.eval()
-    for norm, stock in (("linf", LinfPGDAttack), ("l2", L2PGDAttack)):
-        torch.manual_seed(2)
-        theirs = stock(net, eps=0.1, nb_iter=7, eps_iter=0.025, rand_init=True).perturb(images, LABELS)
-        torch.manual_seed(2)
-        mine = perturb(net, images, LABELS, attack(norm=norm))
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)
+    torch.manual_seed(2)
+    theirs = stock(net, eps=0.1, nb_iter=7, eps_iter=0.025, rand_init=random_start).perturb(images, LABELS)
+    torch.manual_seed(2)
+    mine = perturb(net, images, LABELS, attack(norm=norm, random_start=random_start))
+    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)
+
+
+class Start(nn.Module):
+    """Shows what it was given first; its gradient is nothing to speak of."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = []
+
+    def forward(self, x):
+        self.shown.append(x.detach())
+        return torch.stack([x.flatten(1).sum(1) * 1e-3, torch.zeros(len(x))], 1)
+
+
+def random_starts(eps, pixels, count=2000):
+    """Offsets, count x pixels, at which l2 PGD begins around images of mid-tones that nothing clips."""
+    model, clean = Start(), torch.rand(count, 1, 1, pixels, generator=torch.Generator().manual_seed(3)) * 0.2 + 0.7
+    spec = attack(norm="l2", eps=eps, steps=1, step_size=eps / 10)
+    perturb(model, clean, torch.zeros(count, dtype=torch.int64), spec, generator_seed=4)
+    return (model.shown[0] - clean).flatten(1)
+
+
+def test_an_l2_start_has_a_random_direction():
+    # Around bright images; an advertorch start would point to mid-grey (mean offset -0.4 eps / sqrt(pixels) or so).
+    offsets = random_starts(0.1, 192)
+    assert offsets.norm(dim=1).max() <= 0.1 * (1 + 1e-5)
+    one, other = (offsets / offsets.norm(dim=1, keepdim=True)).chunk(2)
+    cosines = (one * other).sum(1)  # mean 0, deviation 1 / sqrt(192) = 0.07
+    assert cosines.mean().abs() < 4 * 0.072 / math.sqrt(1000)
+    assert cosines.std() == pytest.approx(1 / math.sqrt(192), rel=0.1)
+
+
+def test_an_l2_start_is_uniform_in_the_ball():
+    # In 3 dimensions a share t^3 of the ball's points lies within t of its radius: 1/8 within a half.
+    within = (random_starts(0.1, 3).norm(dim=1) < 0.05).float().mean()
+    assert within == pytest.approx(1 / 8, abs=4 * math.sqrt(1 / 8 * 7 / 8 / 2000))
 
 
 @pytest.mark.parametrize("algorithm", ["fgsm", "pgd"])

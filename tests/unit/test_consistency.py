@@ -1,12 +1,14 @@
 """Consistency regularisation."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from robust_transfer.terms.consistency import consistency
+from robust_transfer.training.objective import Step
 
 
 def by_hand(logits, labels, weight, entropy_weight):
@@ -53,6 +55,15 @@ def test_sure_and_contradicting_copies_have_a_finite_loss_and_gradient():
     assert loss.item() == pytest.approx(300 + 5 * (300 - math.log(2)) + 0.5 * math.log(2), rel=1e-6)
     loss.backward()
     assert logits.grad.isfinite().all() and logits.grad.abs().max() > 0
+
+
+def test_noise_is_drawn_where_the_images_are():
+    # The meta device stands for a GPU: what is drawn there leaves the CPU's generator alone.
+    objective = SimpleNamespace(recipe=SimpleNamespace(inputs=SimpleNamespace(noise=0.5)))
+    images = torch.empty(2, 3, 8, 8, device="meta")
+    before = torch.get_rng_state()
+    assert Step(objective, images, None, None).noisy(images).shape == images.shape
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_its_gradient_flows_through_the_mean_too():

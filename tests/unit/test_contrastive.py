@@ -168,6 +168,34 @@ def test_a_fifth_of_the_colour_views_is_grey_and_a_fifth_unjittered():
     assert abs(grey.float().mean() - 0.2) < 0.03 and abs(same.float().mean() - 0.2 * 0.8) < 0.03
 
 
+@pytest.mark.parametrize("side", [33, 64, 224])
+def test_a_blur_is_torchvisions_over_a_tenth_of_the_image(side):
+    torch.manual_seed(0)
+    images, deviations = torch.rand(3, 3, side, side), torch.tensor([0.1, 0.9, 2.0])
+    window = side // 20 * 2 + 1
+    for image, deviation, found in zip(images, deviations, views.blur(images, deviations), strict=True):
+        expected = reference.gaussian_blur(image, [window, window], [float(deviation)] * 2)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("side", "share"), [(32, 0), (33, 0.5)])
+def test_half_of_the_views_are_blurred_where_images_are_large(side, share, monkeypatch):
+    monkeypatch.setattr(views, "DEVIATIONS", (1.0, 1.0))
+    torch.manual_seed(0)
+    stripes = (torch.arange(side) % 2.0).expand(400, 1, side, side).contiguous()
+    crops = torch.stack([stripes, stripes], 1)
+    one, other = two_views(crops, 0.0, 0.2, False)
+    for seen in (one, other):
+        assert (seen.diff(dim=-1).abs().mean((1, 2, 3)) < 0.99).float().mean() == pytest.approx(share, abs=0.1 * share)
+
+
+def test_of_two_crops_each_view_is_one():
+    torch.manual_seed(0)
+    crops = torch.rand(16, 2, 1, 8, 8)
+    one, other = two_views(crops, 0.0, 0.2, False)  # without jitter, and small: nothing else is done to them
+    torch.testing.assert_close(torch.stack([one, other], 1), crops)
+
+
 def test_views_are_mirrored_only_where_that_is_wanted():
     torch.manual_seed(0)
     slope = (torch.arange(8) / 8).expand(500, 1, 8, 8).contiguous()

@@ -226,6 +226,49 @@ def test_each_image_draws_from_a_seed_of_its_own():
             assert torch.equal(image, torch.from_numpy(by_hand.copy()).permute(2, 0, 1) / 255)
 
 
+def box_of(crop):
+    """(left, top, width, height), in parts of an image that is its own coordinates, red across and green down."""
+    across, down = crop[0].mean(0), crop[1].mean(1)
+    (left, width), (top, height) = (
+        (line[0] - (line[-1] - line[0]) / (2 * len(line) - 2), (line[-1] - line[0]) * len(line) / (len(line) - 1))
+        for line in (across, down)
+    )
+    return np.array([float(value) for value in (left, top, width, height)])
+
+
+def overlap(one, other):
+    """Intersection over union of two boxes."""
+    ends = np.minimum(one[:2] + one[2:], other[:2] + other[2:])
+    shared = np.clip(ends - np.maximum(one[:2], other[:2]), 0, None).prod()
+    return shared / (one[2:].prod() + other[2:].prod() - shared)
+
+
+def coordinates(side=512):
+    ramp = (np.arange(side) * 255 // (side - 1)).astype(np.uint8)
+    return Image.fromarray(
+        np.stack([np.tile(ramp, (side, 1)), np.tile(ramp[:, None], (1, side)), 0 * np.eye(side)], 2).astype(np.uint8)
+    )
+
+
+def test_two_crops_of_a_photograph_are_boxes_of_their_own():
+    content = encoded(coordinates())
+    joined = torch.frombuffer(bytearray(content * 40), dtype=torch.uint8)
+    same_one = EncodedSplit(joined, torch.arange(41) * len(content), torch.arange(40) % 2, size=32, resize=40)
+    schedule = SCHEDULE.model_copy(update={"flip": False, "batch_size": 40})
+    shown = torch.cat(
+        [images for images, *_ in taken(batches.stream(same_one, torch.arange(40), schedule, 0, 0.08), 10)]
+    )
+    assert shown.shape == (400, 2, 3, 32, 32)
+    boxes = np.array([[box_of(crop) for crop in pair] for pair in shown])
+    drawn = [[np.array(crop_box(512, 512, Random(2 * i + j))) / 512 for j in (0, 1)] for i in range(4000)]
+    expected = np.mean([overlap(*pair) for pair in drawn])
+    overlaps = [overlap(*pair) for pair in boxes]
+    assert np.mean(overlaps) == pytest.approx(expected, abs=4 * np.std(overlaps) / 20)
+    areas = boxes[..., 2:].prod(-1)
+    assert areas.mean() == pytest.approx(np.mean([box[2:].prod() for pair in drawn for box in pair]), abs=0.05)
+    assert areas.min() < 0.15, "as small as was asked for"
+
+
 @pytest.mark.parametrize("threads", [2, 5])
 def test_the_number_of_threads_changes_nothing(threads):
     alone = taken(batches.stream(PART, ALL, SCHEDULE, 0), 12)

@@ -1,10 +1,12 @@
 """Improvements against each other: the paper's R² from its tables, the fitted line, the names beside the points."""
 
+import re
+
 import numpy as np
 import pytest
 from test_figures_cells import ABOUT, frame_of
 
-from robust_transfer.figures.regression import improvement, r_squared, regression
+from robust_transfer.figures.regression import improvement, interval, r_squared, regression
 from robust_transfer.plan.published import published_table
 
 
@@ -42,7 +44,10 @@ def test_the_papers_r_squared_come_out_of_its_tables(table):
     figure, axes = drawn(values, [panel(start, metric) for _, start, metric, _ in wanted])
     assert len(axes) == len(wanted)
     for axis, (_, start, metric, r2) in zip(axes, wanted, strict=True):
-        assert axis.get_title() == f"{start}: $R^2$ = {r2:.2f}, n = 12"
+        name, said = axis.get_title().split("\n")
+        found = re.fullmatch(r"rising, \$R\^2\$ = ([\d.]+) \(([\d.]+) to ([\d.]+)\), n = 12", said)
+        assert name == start and float(found[1]) == r2
+        assert float(found[2]) < r2 < float(found[3]) <= 1
         assert (axis.get_xlabel(), axis.get_ylabel()) == ("Improvement of SA (%)", f"Improvement of {metric} (%)")
         for text in axis.texts:  # the point that a name stands for is its task's
             x, y = (
@@ -90,7 +95,22 @@ def test_the_line_is_the_least_squares_fit_over_the_points_span():
     _, (axis,) = drawn(four([5, 15, 5, 15]), [panel(SUPERVISED, "RA")])
     slope, intercept = np.polyfit([10, 20, 30, 40], [5, 15, 5, 15], 1)
     assert red_line(axis) == pytest.approx(np.array([[10, intercept + 10 * slope], [40, intercept + 40 * slope]]))
-    assert "$R^2$ = 0.20" in axis.get_title()
+    assert "rising, $R^2$ = 0.20 (" in axis.get_title()
+
+
+def test_a_falling_line_says_so():
+    _, (axis,) = drawn(four([15, 10, 5, 0]), [panel(SUPERVISED, "RA")])
+    assert "falling, $R^2$ = 1.00 (1.00 to 1.00), n = 4" in axis.get_title()
+
+
+def test_the_interval_is_a_bootstrap_over_tasks():
+    random = np.random.default_rng(1)
+    x = random.normal(size=40)
+    y = x + random.normal(size=40)
+    low, high = interval(np.append(x, np.nan), np.append(y, 0))
+    drawn = random.integers(40, size=(3000, 40))
+    expected = np.percentile([np.corrcoef(x[some], y[some])[0, 1] ** 2 for some in drawn], [2.5, 97.5])
+    assert (low, high) == pytest.approx(tuple(expected), abs=0.03)
 
 
 def test_points_are_improvements_in_per_cent():

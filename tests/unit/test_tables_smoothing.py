@@ -30,10 +30,12 @@ def certified(tmp_path):
 
 @pytest.fixture
 def plain(tmp_path):
-    """Outcomes without certificates: three of four are right."""
-    path = tmp_path / "o.parquet"
-    pd.DataFrame({"label": [1, 1, 0, 0], "prediction": [1, 1, 0, 1]}).to_parquet(path)
-    return path
+    """Outcomes of six images, of which the first, third, fourth and last were certified; two of these are right."""
+    path, certified = tmp_path / "o.parquet", tmp_path / "certified.parquet"
+    outcomes = pd.DataFrame({"index": range(6), "label": [1, 1, 0, 0, 1, 1], "prediction": [1, 1, 0, 1, 1, 0]})
+    outcomes.to_parquet(path)
+    pd.DataFrame({"index": [0, 2, 3, 5]}).to_parquet(certified)
+    return path, certified
 
 
 def test_what_certificates_say(certified):
@@ -47,9 +49,13 @@ def test_what_certificates_say(certified):
 
 def test_a_classifier_that_is_not_smoothed_has_no_radius(plain):
     for name in ("unsmoothed_certified_accuracy_0.5", "unsmoothed_average_certified_radius"):
-        found = METRICS[name](plain)
+        found = METRICS[name](*plain)
         assert (found.value, found.n) == (0.0, 4)
         assert math.isnan(found.low), "nothing is estimated"
+
+
+def test_its_accuracy_is_that_of_the_images_that_are_certified(plain):
+    assert METRICS["unsmoothed_accuracy"](*plain) == proportion(2, 4)
 
 
 def test_improvement_and_how_far_its_interval_reaches():

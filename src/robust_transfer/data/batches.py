@@ -8,6 +8,7 @@ from torch import Tensor
 
 from robust_transfer.data.augment import random_crop, random_flip, random_rotation
 from robust_transfer.data.encoded import EncodedSplit
+from robust_transfer.data.images import AREA
 from robust_transfer.data.tensors import TensorSplit
 from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import to_pixels
@@ -34,25 +35,33 @@ def taking_part(labels: Tensor, inputs: "Inputs", seed: int) -> Tensor:
 
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""Images (N x C x H x W float32 pixels), labels and the images' indices in the split (N int64; these on the CPU)."""
+"""Images (N x C x H x W float32 pixels, or two crops of each; see stream), labels and the images' indices in the split
+(N int64; these on the CPU)."""
 
 
-def stream(part: TensorSplit | EncodedSplit, indices: Tensor, schedule: Schedule, begin: int) -> Iterator[Batch]:
+def stream(
+    part: TensorSplit | EncodedSplit, indices: Tensor, schedule: Schedule, begin: int, two_crops: float | None = None
+) -> Iterator[Batch]:
     """The batches from number `begin` on, without end.
 
-    indices: of the split's images that take part. Every epoch has an order of its own; its last incomplete batch is
-    left out. When a batch is asked for, torch's global generators are set to the iteration's own seed, and
-    augmentation draws from them; the attack that may follow goes on from there. Image files draw from seeds of their
-    own instead, because threads decode them a few batches ahead.
+    indices: of the split's images that take part. two_crops: where every batch shows random crops in any case, it is to
+    show two of each image, independent of each other and of at least this share of its area; the batch's images are
+    then N x 2 x C x H x W.
+
+    Every epoch has an order of its own; its last incomplete batch is left out. When a batch is asked for, torch's
+    global generators are set to the iteration's own seed, and augmentation draws from them; the attack that may follow
+    goes on from there. Image files draw from seeds of their own instead, because threads decode them a few batches
+    ahead.
 
     Raises:
         UserError: where the schedule asks for what the split cannot give.
     """
-    if isinstance(part, EncodedSplit) or (part.enlarged and part.enlarged.resize):
+    crops_by_nature = isinstance(part, EncodedSplit) or (part.enlarged and part.enlarged.resize)
+    if crops_by_nature:
         _must_crop_by_nature(schedule)
     if isinstance(part, EncodedSplit):
-        return _decoded(part, indices, schedule, begin)
-    return _augmented(part, indices, schedule, begin)
+        return _decoded(part, indices, schedule, begin, two_crops)
+    return _augmented(part, indices, schedule, begin, two_crops if crops_by_nature else None)
 
 
 def one_pass(part: TensorSplit | EncodedSplit, indices: Tensor, schedule: Schedule) -> Iterator[Tensor]:
@@ -80,10 +89,12 @@ def augmented_in_order(
     return one_pass(part, torch.arange(len(part)), schedule)
 
 
-def augmented(part: TensorSplit, chosen: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
+def augmented(
+    part: TensorSplit, chosen: Tensor, schedule: Schedule, two_crops: float | None = None
+) -> tuple[Tensor, Tensor]:
     """The chosen images, augmented as the schedule says, and their labels; draws from torch's global generators.
 
-    Images that are enlarged are augmented before, in pixels of their own size.
+    Images that are enlarged are augmented before, in pixels of their own size. two_crops: see stream.
     """
     chosen = chosen.to(part.kept.device)
     images = to_pixels(part.kept[chosen])
@@ -93,7 +104,11 @@ def augmented(part: TensorSplit, chosen: Tensor, schedule: Schedule) -> tuple[Te
         images = random_flip(images)
     if schedule.rotation:
         images = random_rotation(images, schedule.rotation)
-    return part.enlarged.in_training(images) if part.enlarged else images, part.labels[chosen]
+    if part.enlarged and two_crops:
+        images = torch.stack([part.enlarged.in_training(images, two_crops) for _ in range(2)], 1)
+    elif part.enlarged:
+        images = part.enlarged.in_training(images)
+    return images, part.labels[chosen]
 
 
 def _in_order(indices: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple[int, Tensor]]:
@@ -107,22 +122,29 @@ def _in_order(indices: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple
         epoch, position = epoch + 1, 0
 
 
-def _augmented(part: TensorSplit, indices: Tensor, schedule: Schedule, begin: int) -> Iterator[Batch]:
+def _augmented(
+    part: TensorSplit, indices: Tensor, schedule: Schedule, begin: int, two_crops: float | None
+) -> Iterator[Batch]:
     for iteration, chosen in _in_order(indices, schedule, begin):
         reseed(schedule.seed, "iteration", iteration)
-        yield *augmented(part, chosen, schedule), chosen
+        yield *augmented(part, chosen, schedule, two_crops), chosen
 
 
-def _decoded(part: EncodedSplit, indices: Tensor, schedule: Schedule, begin: int) -> Iterator[Batch]:
-    crops = (
-        (index, derived(schedule.seed, f"crop/{iteration}", index))
+def _decoded(
+    part: EncodedSplit, indices: Tensor, schedule: Schedule, begin: int, two_crops: float | None
+) -> Iterator[Batch]:
+    purposes = ["crop", "other crop"][: 2 if two_crops else 1]
+    requests = (
+        (index, derived(schedule.seed, f"{purpose}/{iteration}", index))
         for iteration, chosen in _in_order(indices, schedule, begin)
         for index in chosen.tolist()
+        for purpose in purposes
     )
-    images = part.cropped(crops, schedule.batch_size, schedule.flip)
+    images = part.cropped(requests, schedule.batch_size * len(purposes), schedule.flip, two_crops or AREA[0])
     for (iteration, chosen), batch in zip(_in_order(indices, schedule, begin), images, strict=False):
         reseed(schedule.seed, "iteration", iteration)
-        yield batch, part.labels[chosen.to(part.labels.device)], chosen
+        shown = batch.unflatten(0, (len(chosen), 2)) if two_crops else batch
+        yield shown, part.labels[chosen.to(part.labels.device)], chosen
 
 
 def _must_crop_by_nature(schedule: Schedule) -> None:

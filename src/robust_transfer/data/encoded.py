@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robust_transfer.data.ahead import ahead
-from robust_transfer.data.images import centre, random_crop, rgb
+from robust_transfer.data.images import AREA, centre, random_crop, rgb
 from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import to_pixels
 
@@ -53,12 +53,15 @@ class EncodedSplit:
         images = self._decoded(self._centre, range(len(self)), batch_size)
         yield from zip(images, self.labels.split(batch_size), strict=True)
 
-    def cropped(self, requests: Iterable[tuple[int, int]], batch_size: int, flip: bool) -> Iterator[Tensor]:
+    def cropped(
+        self, requests: Iterable[tuple[int, int]], batch_size: int, flip: bool, smallest: float = AREA[0]
+    ) -> Iterator[Tensor]:
         """Random crops in batches (the last may be smaller): N x 3 x size x size float32 pixels, on the labels' device.
 
         requests: of each image its index in the split and the seed of its draws; without end, if need be.
+        smallest: least share of an image's area that a crop shows.
         """
-        return self._decoded(lambda each: self._crop(each[0], each[1], flip), requests, batch_size)
+        return self._decoded(lambda each: self._crop(each[0], each[1], flip, smallest), requests, batch_size)
 
     def _decoded(
         self, decode: Callable[[Any], np.ndarray], requests: Iterable[Any], batch_size: int
@@ -74,8 +77,8 @@ class EncodedSplit:
     def _centre(self, index: int) -> np.ndarray:
         return centre(rgb(self._file(index)), self.resize, self.size)
 
-    def _crop(self, index: int, seed: int, flip: bool) -> np.ndarray:
-        return random_crop(rgb(self._file(index)), self.size, flip, seed)
+    def _crop(self, index: int, seed: int, flip: bool, smallest: float) -> np.ndarray:
+        return random_crop(rgb(self._file(index)), self.size, flip, seed, smallest)
 
 
 @dataclass(frozen=True, kw_only=True)

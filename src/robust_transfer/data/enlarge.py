@@ -21,11 +21,14 @@ class Enlarged:
     size: int
     resize: int | None = None
 
-    def in_training(self, pixels: Tensor) -> Tensor:
-        """N x C x H x W float32 pixels, augmented perhaps -> N x C x size x size; crops from torch's generator."""
+    def in_training(self, pixels: Tensor, smallest: float = AREA[0]) -> Tensor:
+        """N x C x H x W float32 pixels, augmented perhaps -> N x C x size x size; crops from torch's generator.
+
+        smallest: least share of an image's area that a crop shows.
+        """
         if self.resize is None:
             return self.measured(pixels)
-        return _whole(random_resized_crop(pixels, AREA[0], self.size) * 255)
+        return _whole(random_resized_crop(pixels, smallest, self.size) * 255)
 
     def measured(self, pixels: Tensor) -> Tensor:
         """N x C x H x W float32 pixels -> N x C x size x size."""

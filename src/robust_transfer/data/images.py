@@ -123,26 +123,27 @@ def centre(image: Image.Image, resize: int, size: int) -> np.ndarray:
     return np.asarray(center_crop(scale(image, [resize]), [size, size]))
 
 
-def random_crop(image: Image.Image, size: int, flip: bool, seed: int) -> np.ndarray:
+def random_crop(image: Image.Image, size: int, flip: bool, seed: int, smallest: float = AREA[0]) -> np.ndarray:
     """A random crop, scaled to `size` x `size` (H x W x 3 uint8); if `flip`, mirrored left to right half of the time.
 
-    All draws come from `seed`, and the crop is the same with and without `flip`.
+    All draws come from `seed`, and the crop is the same with and without `flip`. smallest: see crop_box.
     """
     random = Random(seed)
-    left, top, width, height = crop_box(*image.size, random)
+    left, top, width, height = crop_box(*image.size, random, smallest)
     cropped = image.crop((left, top, left + width, top + height)).resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(cropped)
     mirrored = random.random() < 0.5
     return pixels[:, ::-1] if flip and mirrored else pixels
 
 
-def crop_box(width: int, height: int, random: Random) -> tuple[int, int, int, int]:
+def crop_box(width: int, height: int, random: Random, smallest: float = AREA[0]) -> tuple[int, int, int, int]:
     """(left, top, width, height) of a crop of random area and ratio at a random position; the middle where none fits.
 
-    Only random.random() is asked, whose values for a seed are the same in every version of Python.
+    smallest: least share of the image's area. Only random.random() is asked, whose values for a seed are the same in
+    every version of Python.
     """
     for _ in range(ATTEMPTS):
-        area = width * height * (AREA[0] + (AREA[1] - AREA[0]) * random.random())
+        area = width * height * (smallest + (AREA[1] - smallest) * random.random())
         ratio = math.exp(math.log(RATIO[0]) + (math.log(RATIO[1]) - math.log(RATIO[0])) * random.random())
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:

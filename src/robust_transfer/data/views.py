@@ -16,30 +16,54 @@ JITTERED, GREYED = 0.8, 0.2
 """Probabilities of a colour jitter, and of a colour image turned grey."""
 LUMINANCE = (0.299, 0.587, 0.114)
 """Of red, green and blue (ITU-R BT.601)."""
+BLURRED = 0.5
+"""Probability of a blur, of images larger than SMALL pixels: the paper has none on CIFAR (appendix B.9)."""
+SMALL = 32
+DEVIATIONS = (0.1, 2.0)
+"""Of a blur, in pixels; its window is a tenth of the image."""
 ATTEMPTS = 10
 """Boxes that are tried for a crop until one lies within the image; torchvision tries as many."""
 
 
 def two_views(images: Tensor, strength: float, smallest: float, flip: bool) -> tuple[Tensor, Tensor]:
-    """Two independent views of each image: cropped and resized, mirrored, jittered, turned grey.
+    """Two independent views of each image: cropped and resized, mirrored, jittered, turned grey, blurred.
 
-    images: N x C x H x W float pixels in [0, 1]; so are both views. Grey images (C other than 3) are jittered in
-    brightness and contrast alone. Gaussian blur, which the paper has for ImageNet, is left out.
+    images: N x C x H x W float pixels in [0, 1]; so are both views. Or N x 2 x C x H x W: two crops of each image.
+    Grey images (C other than 3) are jittered in brightness and contrast alone.
 
     strength: s of the paper's colour distortion. smallest: least share of the image's area that a crop shows.
     flip: mirror half of the views; wrong for digits and letters.
     """
 
-    def view() -> Tensor:
-        seen = random_resized_crop(images, smallest)
+    def view(which: int) -> Tensor:
+        seen = images[:, which] if images.dim() == 5 else random_resized_crop(images, smallest)
         if flip:
             seen = random_flip(seen)
         seen = torch.where(_drawn(seen, JITTERED), jitter(seen, strength), seen)
         if _in_colour(seen):
             seen = torch.where(_drawn(seen, GREYED), _grey(seen).expand_as(seen), seen)
+        if min(seen.shape[2:]) > SMALL:
+            deviations = torch.empty(len(seen)).uniform_(*DEVIATIONS)
+            seen = torch.where(_drawn(seen, BLURRED), blur(seen, deviations), seen)
         return seen
 
-    return view(), view()
+    return view(0), view(1)
+
+
+def blur(images: Tensor, deviations: Tensor) -> Tensor:
+    """N x C x H x W pixels, each image under a Gaussian of its own standard deviation (N, in pixels).
+
+    The window is a tenth of the shorter side to either way and back, as in the authors' code: 23 pixels of 224.
+    """
+    n, channels, height, width = images.shape
+    radius = min(height, width) // 20
+    offsets = torch.arange(-radius, radius + 1)
+    window = torch.exp(-(offsets**2) / (2 * deviations[:, None] ** 2))
+    window = (window / window.sum(1, keepdim=True)).to(images).repeat_interleave(channels, 0)
+    # Every channel of every image is a channel of one image, with a window of its own: down, then across.
+    seen = F.pad(images.reshape(1, -1, height, width), (radius,) * 4, mode="reflect")
+    seen = F.conv2d(seen, window[:, None, :, None], groups=n * channels)
+    return F.conv2d(seen, window[:, None, None, :], groups=n * channels).view_as(images)
 
 
 def random_resized_crop(images: Tensor, smallest: float, size: int | None = None) -> Tensor:

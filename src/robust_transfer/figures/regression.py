@@ -1,16 +1,20 @@
 """Relative improvements against each other, with the line fitted to them."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import linregress
+from scipy.stats import DegenerateDataWarning, bootstrap, linregress
 
 from robust_transfer.figures.cells import is_starred, starred
 from robust_transfer.figures.labels import Label, error_bars, place_labels
 from robust_transfer.figures.style import FEW, canvas, in_style, shown
+
+RESAMPLES = 2000
+"""Of an interval; its ends then vary by about 0.01 with the seed."""
 
 
 @in_style
@@ -18,8 +22,8 @@ def regression(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.
     """A panel a start; a point a row (task): what pre-training adds to one metric against what it adds to another.
 
     Vaishnavi figures 2 and 3. Improvements are relative to random initialisation, in per cent. R² stands over the
-    panel. Error bars where the cells have intervals, see `improvement`. Rows that are not the paper's have a star and
-    open markers, and do not count in the fit.
+    panel, with the line's direction and a 95 % interval, see `interval`. Error bars where the cells have intervals, see
+    `improvement`. Rows that are not the paper's have a star and open markers, and do not count in the fit.
 
     frame: one cell a row and column, with the columns of tables 2 and 3, measured or printed.
     spec: title, measured, panels: [{title, x: [column before, column after], y: the same, x_label, y_label}].
@@ -60,6 +64,26 @@ def r_squared(x: np.ndarray, y: np.ndarray) -> float:
     return float(linregress(x[known], y[known]).rvalue ** 2)
 
 
+def interval(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of r_squared: percentiles of a bootstrap over the pairs (Efron & Tibshirani 1993, section
+    13.3), which takes the tasks as drawn from many. Resamples without a line are passed over.
+    """
+    known = np.isfinite(x) & np.isfinite(y)
+    # All resamples at once, which linregress cannot.
+    with np.errstate(invalid="ignore"), warnings.catch_warnings(category=DegenerateDataWarning, action="ignore"):
+        found = bootstrap(
+            (x[known], y[known]), _squared, paired=True, n_resamples=RESAMPLES, method="percentile", rng=0
+        )
+    low, high = np.nanpercentile(found.bootstrap_distribution, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _squared(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+    """The squared correlation along an axis; NaN where all x or y are equal."""
+    x, y = (each - each.mean(axis, keepdims=True) for each in (x, y))
+    return (x * y).sum(axis) ** 2 / ((x**2).sum(axis) * (y**2).sum(axis))
+
+
 def _panel(axis: Axes, wide: pd.DataFrame, about: dict[str, Any]) -> tuple[list[Label], list[np.ndarray]]:
     """Draw a panel; the names of its points, and the lines that these names are to keep clear of."""
     (x, spread), (y, reach) = (improvement(wide, *about[side]) for side in "xy")
@@ -80,7 +104,10 @@ def _panel(axis: Axes, wide: pd.DataFrame, about: dict[str, Any]) -> tuple[list[
         axis.plot(x[own], y[own], "o", mfc="white", mec=FEW[0], zorder=3)
     axis.margins(0.14, 0.1)
     axis.set(xlabel=about["x_label"], ylabel=about["y_label"])
-    title = "$R^2$ not defined" if np.isnan(fit) else f"$R^2$ = {fit:.2f}"
-    axis.set_title(f"{shown(about['title'])}: {title}, n = {known.sum()}".lstrip(": "))
+    title = "$R^2$ not defined"
+    if np.isfinite(fit):
+        low, high = interval(x[known], y[known])
+        title = f"{'rising' if slope > 0 else 'falling'}, $R^2$ = {fit:.2f} ({low:.2f} to {high:.2f})"
+    axis.set_title(f"{shown(about['title'])}\n{title}, n = {known.sum()}".lstrip())
     names = [Label(*point) for point in zip(x[there], y[there], wide.index[there], strict=True)]
     return names, [line, error_bars(x, y, spread, reach)]

@@ -1,13 +1,13 @@
 """The config: what its layers say once they are laid over each other, and every mistake in one message."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, create_model
 
 from robust_transfer.errors import UserError
-from robust_transfer.plan.layers import Layer, is_mapping, lay_over, look, scale_name, without_nulls
+from robust_transfer.plan.layers import Layer, differing, is_mapping, lay_over, look, scale_name, without_nulls
 from robust_transfer.plan.mistakes import check, did_you_mean, heading, path_of
 from robust_transfer.plan.protocol import NAMES, Protocol, chosen, resolve, set_apart
 from robust_transfer.plan.shapes import Shape, shape_of
@@ -78,22 +78,41 @@ class Settings(Spec):
     """The data sets by name."""
     networks: dict[str, AnyNetwork]
     """The networks by name."""
+    _overlaid: tuple[str, ...] = ()
+    """Paths of the values that the layers over recipes and scale change."""
 
     @property
     def all_seeds(self) -> list[int]:
         """The seeds that are planned; `seed` is the one that a study plans with."""
         return self.seeds or [self.seed]
 
-    @property
-    def protocol_in_words(self) -> str:
-        """The protocol, and the switches that are set apart from it."""
+    def in_words(self, section: str, names: Collection[str]) -> str:
+        """What a caption says of the config: the protocol, the switches that are set apart from it, a single seed other
+        than 0, and which values of recipes and scale are changed.
+
+        section: whose values count, beside data sets and networks of these names.
+        """
         apart = ", ".join(f"{name}: {choice}" for name, choice in set_apart(self.protocol, self.switches).items())
-        return f"protocol {self.protocol}" + (f" but for {apart}" if apart else "")
+        changed = [path.removeprefix(f"{section}.") for path in self._overlaid if _is_of(path, section, names)]
+        words = [
+            f"protocol {self.protocol}" + (f" but for {apart}" if apart else ""),
+            *([f"seed {self.seed}"] if self.seed and not self.seeds else []),
+            *([f"changed in the config: {', '.join(changed)}"] if changed else []),
+        ]
+        return ", ".join(words)
 
     def seeded(self, schedule: Schedule) -> Schedule:
         """A schedule with the config's seed, unless it has one of its own."""
         own = "seed" in schedule.model_fields_set
         return schedule if own else schedule.model_copy(update={"seed": self.seed})
+
+
+def _is_of(path: str, section: str, names: Collection[str]) -> bool:
+    """Whether a caption of a section names a path of the config. Rows of one's own and the split it says elsewhere."""
+    place, _, rest = path.partition(".")
+    if place == section:
+        return rest.partition(".")[0] not in ("", "extra", "evaluated_on")
+    return place in ("datasets", "networks") and rest.partition(".")[0] in names
 
 
 def load(
@@ -105,12 +124,7 @@ def load(
     """
     mistakes: list[str] = []
     shape = shape_of_all(tuple(sections.items()))
-    values: dict[str, Any] = {}
-    for layer in layers:
-        if "seed" in layer.values:  # it goes before the seeds of the layers below
-            values.pop("seeds", None)
-        for key, value in layer.values.items():  # the whole config is no switched value, whatever its keys
-            values[key] = lay_over(values[key], value, shape.under({}, key)) if key in values else value
+    values = _laid(layers, shape)
 
     switches = values["switches"] if isinstance(values.get("switches"), dict) else {}
     mistakes += [
@@ -128,7 +142,22 @@ def load(
     values = without_nulls(values, shape, is_given)
     own = {key: values[key] for key in Settings.model_fields if key in values}
     own["scale"] = scale_name(own.get("scale"))
-    return check(Settings, own, "", mistakes), values, mistakes
+    settings = check(Settings, own, "", mistakes)
+    if settings:
+        below = _laid([layer for layer in layers if not layer.over_scale], shape)
+        below = without_nulls({key: resolve(value, choices, []) for key, value in below.items()}, shape, is_given)
+        settings._overlaid = tuple(differing(below, values))
+    return settings, values, mistakes
+
+
+def _laid(layers: Iterable[Layer], shape: Shape) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for layer in layers:
+        if "seed" in layer.values:  # it goes before the seeds of the layers below
+            values.pop("seeds", None)
+        for key, value in layer.values.items():  # the whole config is no switched value, whatever its keys
+            values[key] = lay_over(values[key], value, shape.under({}, key)) if key in values else value
+    return values
 
 
 @cache

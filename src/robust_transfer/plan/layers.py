@@ -7,7 +7,7 @@ Mappings are laid key by key. A changed tag (an attack's `algorithm`, a data set
 replaces the whole mapping, and so does anything that is no mapping; `null` takes away what a layer below gives.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,14 @@ class Layer:
     """One source of values.
 
     name: as it is shown. folder: what relative paths in it start from. shipped: whether it comes with the project, so
-    that a user's mistake is looked for elsewhere.
+    that a user's mistake is looked for elsewhere. over_scale: whether it is laid over recipes and scale.
     """
 
     name: str
     values: Mapping[str, Any]
     folder: Path = Path()
     shipped: bool = False
+    over_scale: bool = False
 
 
 def read_layer(path: Path, shipped: bool = False) -> Layer:
@@ -70,7 +71,8 @@ def stack(user: Sequence[Layer], workflow: Path) -> list[Layer]:
     """
     recipes = [read_layer(path, shipped=True) for path in sorted((workflow / "recipes").glob("*.yaml"))]
     naming = next((layer for layer in reversed(user) if "scale" in layer.values), user[0])
-    return [_with_readers(layer) for layer in (*recipes, *_scales(naming, workflow / "scales"), *user)]
+    over = (replace(layer, over_scale=True) for layer in user)
+    return [_with_readers(layer) for layer in (*recipes, *_scales(naming, workflow / "scales"), *over)]
 
 
 def _with_readers(layer: Layer) -> Layer:
@@ -142,6 +144,20 @@ def lay_over(base: Any, over: Any, shape: Shape) -> Any:
     return kept | {
         key: lay_over(kept[key], value, shape.under(both, key)) if key in kept else value for key, value in over.items()
     }
+
+
+def differing(base: Any, over: Any, path: str = "") -> Iterator[str]:
+    """The paths at which two mappings differ, as short as they can be: a key that one of them has not, or a value."""
+    if not is_mapping(base) or not is_mapping(over):
+        if base != over:
+            yield path
+        return
+    for key in dict.fromkeys((*base, *over)):
+        below = f"{path}.{key}".strip(".")
+        if key in base and key in over:
+            yield from differing(base[key], over[key], below)
+        else:
+            yield below
 
 
 def is_mapping(value: Any) -> bool:

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from robust_transfer.plan.protocol import SWITCHES
 from robust_transfer.reference.schema import NULL, OURS, Json, as_text, reference, schema
+from robust_transfer.studies import switch_effects
 
 SCHEMA, REFERENCE, README = Path("workflow/schema.json"), Path("docs/reference.md"), Path("README.md")
 COMMAND = "robust-transfer schema --write"
@@ -96,15 +98,28 @@ def _default(node: Json) -> str:
     return "none" if node["default"] is None else f"`{json.dumps(node['default'], ensure_ascii=False)}`"
 
 
-def switches() -> str:
-    """README's table of the switches."""
+def switches(workflow: Path) -> str:
+    """README's table of the switches, with what each position changes in plans of the paper scale."""
+    effects = switch_effects(workflow)
     rows = [
         f"| {name} ({switch.study}): {switch.topic} | {switch.paper} | {switch.code} | {switch.corrected} "
-        f"| {switch.as_published or ''} |"
+        f"| {switch.as_published or ''} | {_in_words(effects.get(name, {}))} |"
         for name, switch in SWITCHES.items()
     ]
-    head = "| switch | `paper` | `code` | `corrected` | `as_published`, if not as `code` |"
-    return "\n".join([head, "|---|---|---|---|---|", *rows])
+    head = "| switch | `paper` | `code` | `corrected` | `as_published`, if not as `code` | cells changed |"
+    return "\n".join([head, "|---|---|---|---|---|---|", *rows])
+
+
+def _in_words(effects: Mapping[Any, Mapping[str, Mapping[str, int]]]) -> str:
+    """`code`, `corrected`: shafahi table4 12, table5 10. effects: position -> study -> table -> number of cells."""
+    of_words: dict[str, list[str]] = {}
+    for position, studies in effects.items():
+        words = "; ".join(
+            f"{study} {', '.join(f'{table} {count}' for table, count in tables.items())}"
+            for study, tables in studies.items()
+        )
+        of_words.setdefault(words, []).append(f"`{position}`")
+    return "<br>".join(f"{', '.join(positions)}: {words}" for words, positions in of_words.items()) or "none"
 
 
 def files(root: Path) -> dict[Path, str]:
@@ -115,5 +130,5 @@ def files(root: Path) -> dict[Path, str]:
     return {
         root / SCHEMA: as_text(schema()),
         root / REFERENCE: page(),
-        root / README: f"{before}{begin}\n{switches()}\n{end}{after}" if end else readme,
+        root / README: f"{before}{begin}\n{switches(root / 'workflow')}\n{end}{after}" if end else readme,
     }

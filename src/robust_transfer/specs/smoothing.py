@@ -39,9 +39,13 @@ class Smoothing(Spec):
     def warnings(self) -> Iterator[str]:
         if self.sigma > 1:
             yield f"{self.slug}: noise of {self.sigma:.4g} is more than the whole range of pixels"
-        if (low := self.alpha ** (1 / self.n)) < NormalDist().cdf(1):  # as in _can_certify
-            most = self.sigma * NormalDist().inv_cdf(low)
-            yield f"{self.slug}: {self.n} samples certify no radius over {most:.4g}, even if all agree"
+        if self.largest_radius < self.sigma:
+            yield f"{self.slug}: {self.n} samples certify no radius over {self.largest_radius:.4g}, even if all agree"
+
+    @property
+    def largest_radius(self) -> float:
+        """That of an image on which all n samples agree, in pixels of [0, 1]; see _can_certify."""
+        return self.sigma * NormalDist().inv_cdf(self.alpha ** (1 / self.n))
 
     @property
     def slug(self) -> str:

@@ -47,6 +47,11 @@ class Term(Spec):
         """The unit, counted from the end, whose input it looks at; see Classifier.observe."""
         return None
 
+    @property
+    def two_crops(self) -> float | None:
+        """Least share of a photograph's area in each of two random crops, where it wants two; see batches.stream."""
+        return None
+
     def mistakes(self, recipe: "Recipe") -> Iterator[str]:
         """A sentence for everything in a recipe that does not go with it."""
         yield from ()

@@ -83,4 +83,4 @@ def slug(spec: Craft, parents: Mapping[str, Node]) -> str:
     return f"{parents['data'].slug}.by.{parents['model'].slug}.{spec.attack.slug}"
 
 
-KIND = Kind(Craft, "examples.safetensors", slug, version=2, minutes=120)
+KIND = Kind(Craft, "examples.safetensors", slug, version=3, minutes=120)

@@ -5,6 +5,7 @@ Nothing here imports torch.
 A module has the study's `Section`, the model of its part of the config, and its `Study`; see base.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,10 +55,11 @@ def make_plan(config: Mapping[str, Any], workflow: Path, over: Sequence[Layer] =
     if settings.compare_protocols:
         for name, study in studies.items():
             if name in PAPERS:  # the switches are theirs
-                protocols.add_table(plan, settings, name, study.headline(), _variants(stack, workflow, name))
+                protocols.add_table(plan, study, _variants(stack, workflow, name))
     seeds = in_words(settings.all_seeds)
     captions = {name: study.caption("") + seeds for name, study in studies.items()}
-    add_verdicts(plan, captions, of_all=f"Measured at scale {settings.scale}, {settings.protocol_in_words}{seeds}")
+    of_all = f"Measured at scale {settings.scale}, {settings.in_words('', ())}{seeds}"
+    add_verdicts(plan, captions, of_all=of_all)
     return plan
 
 
@@ -72,13 +74,28 @@ def effective(user: Sequence[Layer], workflow: Path) -> list[Value]:
     return list(values_of(stack, settings, values, {name: study.section for name, study in studies.items()}))
 
 
-def _variants(stack: list[Layer], workflow: Path, name: str) -> Iterator[tuple[str, Protocol, Plan]]:
-    """The plans of one study with each of its switches set to each protocol, all else as the config says."""
+def _variants(
+    stack: list[Layer], workflow: Path, name: str, usual: Protocol | None = None
+) -> Iterator[tuple[str, Protocol, Plan]]:
+    """The plans of one study with each of its switches in each position but the usual, all else as in the config."""
     alone = {"studies": [name], "main_study": name, "compare_protocols": False}
     for switch in protocols.switches_of(name, workflow):
-        for choice in SWITCHES[switch].positions:
+        for choice in (position for position in SWITCHES[switch].positions if position != usual):
             variant = Layer("compare_protocols", {**alone, "switches": {switch: choice}})
             yield switch, choice, _planned([*stack, variant]).plan
+
+
+def switch_effects(workflow: Path) -> dict[str, dict[Protocol, dict[str, Counter[str]]]]:
+    """Switch -> position -> study -> table -> how many cells are of other nodes than under `paper`, at paper scale."""
+    found: dict[str, dict[Protocol, dict[str, Counter[str]]]] = {}
+    for name in PAPERS:
+        values = {"scale": "paper", "protocol": "paper", "studies": [name], "main_study": name}
+        stack = layers.stack([Layer("", values)], workflow)
+        usual = _planned(stack).plan
+        for switch, choice, variant in _variants(stack, workflow, name, usual="paper"):
+            if changed := protocols.changed_cells(usual, variant):
+                found.setdefault(switch, {}).setdefault(choice, {})[name] = changed
+    return found
 
 
 def _planned(stack: list[Layer]) -> Planned:

@@ -156,7 +156,8 @@ class Study(Generic[S]):
     def caption(self, own: str) -> str:
         """The line below a table or figure. own: what this study or product says beside the rest."""
         scene = f"Measured at scale {self.settings.scale}" + (f": {own}" if own else "")
-        return f"{scene}, {self.section.evaluated_on} split, {self.settings.protocol_in_words}"
+        named = [value for _, value, refers in checks.places(self.section, self.name) if refers]
+        return f"{scene}, {self.section.evaluated_on} split, {self.settings.in_words(self.name, named)}"
 
     def remark(self, kind: str, cells: list[Cell]) -> str:
         """What a caption says at its end of a table or figure (kind) with these cells."""

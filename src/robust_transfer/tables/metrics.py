@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
-from robust_transfer.estimates import Estimate, Z, exactly, improvement, mean_of, proportion
+from robust_transfer.estimates import Estimate, Z, difference, exactly, improvement, mean_of, proportion
 from robust_transfer.recipes import TUNABLE
 from robust_transfer.smoothing.results import average_certified_radius, certified_accuracy
 from robust_transfer.store import CARD
@@ -162,13 +162,24 @@ def acr(certificates: Path) -> Estimate:
     return average_certified_radius(_outcomes(certificates))
 
 
-def without_smoothing(metric: Callable[[pd.DataFrame], Estimate]) -> Callable[[Path], Estimate]:
-    """The metric of certificates for a classifier that is not smoothed (sigma 0): every radius is 0 (Cohen et al. 2019,
-    Eq. 3), so that nothing is left to estimate.
+def of_the_certified(outcomes: Path, certificates: Path) -> pd.DataFrame:
+    """The outcomes of those images of a split that were certified."""
+    return _outcomes(outcomes).set_index("index").loc[_outcomes(certificates)["index"]]
+
+
+def unsmoothed_accuracy(outcomes: Path, certificates: Path) -> Estimate:
+    """Share of the certified images that the classifier predicts right where it is not smoothed, in per cent."""
+    found = of_the_certified(outcomes, certificates)
+    return proportion(int((found.prediction == found.label).sum()), len(found))
+
+
+def without_smoothing(metric: Callable[[pd.DataFrame], Estimate]) -> Callable[[Path, Path], Estimate]:
+    """The metric of certificates for a classifier that is not smoothed (sigma 0), on the same images: every radius is 0
+    (Cohen et al. 2019, Eq. 3), so that nothing is left to estimate.
     """
 
-    def value(outcomes: Path) -> Estimate:
-        found = metric(_outcomes(outcomes).assign(radius=0.0))
+    def value(outcomes: Path, certificates: Path) -> Estimate:
+        found = metric(of_the_certified(outcomes, certificates).assign(radius=0.0))
         return exactly(found.value, found.n)
 
     return value
@@ -183,6 +194,34 @@ def mean_improvement(metric: Callable[[Path], Estimate]) -> Callable[..., Estima
     def value(**found: Path) -> Estimate:
         pairs = [(metric(found[f"before{i}"]), metric(found[f"after{i}"])) for i in range(len(found) // 2)]
         return mean_of([improvement(*pair) for pair in pairs])
+
+    return value
+
+
+EFFECT = "effect on "
+
+
+def effect(metric: Callable[..., Estimate]) -> Callable[..., Estimate]:
+    """The metric that says by how much another one differs; its files are those of the two, `before_` and `after_`.
+
+    Of accuracies on the same images the interval is that of the mean difference over images (normal); otherwise it
+    takes the two as independent.
+    """
+
+    def value(**files: Path) -> Estimate:
+        before, after = (
+            {role.removeprefix(when): file for role, file in files.items() if role.startswith(when)}
+            for when in ("before_", "after_")
+        )
+        found = difference(metric(**before), metric(**after))
+        if metric is not accuracy:
+            return found
+        one, other = (_outcomes(each["outcomes"]) for each in (before, after))
+        if not (one["index"].equals(other["index"]) and one.label.equals(other.label)):
+            return found
+        gained = 100.0 * (other.prediction == other.label) - 100.0 * (one.prediction == one.label)
+        half = Z * float(gained.std()) / math.sqrt(len(gained))
+        return Estimate(found.value, found.value - half, found.value + half, len(gained))
 
     return value
 
@@ -229,6 +268,7 @@ METRICS: dict[str, Callable[..., Estimate]] = {
     "smoothed_accuracy": smoothed_accuracy,
     "certified_accuracy_0.5": certified_at(0.5),
     "average_certified_radius": acr,
+    "unsmoothed_accuracy": unsmoothed_accuracy,
     "unsmoothed_certified_accuracy_0.5": without_smoothing(lambda table: certified_accuracy(table, 0.5)),
     "unsmoothed_average_certified_radius": without_smoothing(average_certified_radius),
     "mean_improvement_accuracy": mean_improvement(accuracy),
@@ -247,10 +287,12 @@ METRICS: dict[str, Callable[..., Estimate]] = {
 
 def metric(name: str) -> Callable[..., Estimate]:
     """A metric by its name. `certified_accuracy_R` is there for every radius R; `robustness under MI-FGSM` is
-    robustness, which a figure tells apart by the attack.
+    robustness, which a figure tells apart by the attack; `effect on accuracy` is by how much accuracy differs.
 
     Raises:
         KeyError: where there is none of that name.
     """
+    if name.startswith(EFFECT):
+        return effect(metric(name.removeprefix(EFFECT)))
     name, at_radius = name.partition(" under ")[0], "certified_accuracy_"
     return certified_at(float(name.removeprefix(at_radius))) if name.startswith(at_radius) else METRICS[name]

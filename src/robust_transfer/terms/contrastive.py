@@ -37,6 +37,10 @@ class Contrastive(Term):
     smallest_crop: Annotated[Number, Field(gt=0, le=1)] = 0.08
     """Least share of an image that a view shows."""
 
+    @property
+    def two_crops(self) -> float:
+        return self.smallest_crop
+
     def mistakes(self, recipe: "Recipe") -> Iterator[str]:
         if recipe.inputs.attack or recipe.inputs.noise:
             yield "it makes its own views; set no attack, noise or consistency"
@@ -59,7 +63,8 @@ class Contrastive(Term):
         flip = training.recipe.schedule.flip
 
         def term(step: "Step") -> "Tensor":
-            views = two_views(step.images, self.strength, self.smallest_crop, flip)
+            images = step.images if step.crops is None else step.crops
+            views = two_views(images, self.strength, self.smallest_crop, flip)
             # In one pass, as the authors do: batch norm sees all views at once.
             one, other = training.network(torch.cat(views)).chunk(2)
             return nt_xent(one, other, self.temperature)

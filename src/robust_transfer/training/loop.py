@@ -89,7 +89,8 @@ def train(
     saved_at = time.monotonic()
     losses = progress.losses
     replay = objective.free.attack.replay if objective.free else 1
-    stream = batches.stream(data.train, indices, schedule, progress.iteration // replay)
+    two_crops = next((term.two_crops for term in recipe.terms.used.values() if term.two_crops), None)
+    stream = batches.stream(data.train, indices, schedule, progress.iteration // replay, two_crops)
     batch = None
     while progress.iteration < length and not progress.plateau.is_over(schedule):
         if batch is None or progress.iteration % replay == 0:

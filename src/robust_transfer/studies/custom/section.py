@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import product
-from statistics import NormalDist
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
@@ -138,11 +137,6 @@ class Certification(Smoothing):
     def smoothing(self) -> Smoothing:
         """How the classifier is smoothed and certified."""
         return Smoothing(**{name: getattr(self, name) for name in self.model_fields_set if name != "radii"})
-
-    @property
-    def largest_radius(self) -> float:
-        """What an image is certified for on which all n samples agree (Cohen et al. 2019, section 3.2.2)."""
-        return self.sigma * NormalDist().inv_cdf(self.alpha ** (1 / self.n))
 
 
 class Shown(Spec):
