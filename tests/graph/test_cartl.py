@@ -222,7 +222,7 @@ def test_d4_is_what_the_authors_do_otherwise_than_shafahi(protocols):
     assert weights == {"paper": 0.005, "code": 0.005}
 
 
-@pytest.mark.parametrize("scale", ["digits", "cifar", "paper"])
+@pytest.mark.parametrize("scale", ["digits", "mnist", "cifar", "paper"])
 @pytest.mark.parametrize("protocol", ["paper", "corrected"])
 def test_both_studies_forget_by_one_recipe(scale, protocol):
     """But for lambda_d, how it was found, and how much of the data takes part."""
