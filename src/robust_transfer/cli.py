@@ -16,6 +16,9 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("summary", help="what was made, where to look, and what it says of the papers' claims")
     commands.add_parser("claims", help="what the results say of the papers' claims, study by study")
+    table = commands.add_parser("table", help="a table that was made, as it can be read or set")
+    table.add_argument("name", metavar="STUDY/TABLE", help="e.g. davchev/table1")
+    table.add_argument("--latex", action="store_true", help="as LaTeX, with the rules of booktabs")
     audit = commands.add_parser("audit", help="check every result against its card")
     audit.add_argument("--repair", action="store_true", help="take damaged outputs away, so that they are made anew")
     config = commands.add_parser("config", help="every value of the config, and the layer that it came from")
@@ -35,6 +38,8 @@ def main() -> None:
             sys.exit(_schema(options.write))
         if options.command == "claims":
             sys.exit(_claims(options.results))
+        if options.command == "table":
+            sys.exit(_table(options.results / "tables" / options.name, options.latex))
         sys.exit(_summary(options.results) if options.command == "summary" else _audit(options.results, options.repair))
     except UserError as error:
         sys.exit(str(error))
@@ -68,6 +73,22 @@ def _claims(results: Path) -> int:
         raise UserError(f"{path} is not made yet; `snakemake --cores all {path.with_suffix('.csv')}` makes it")
     print("\nWhat the papers claim, held against what was measured here:")
     print("\n".join(screen(pd.read_parquet(path), str(results / "claims"))))
+    return 0
+
+
+def _table(stem: Path, as_latex: bool) -> int:
+    card = stem.with_name(f"{stem.name}.json")
+    if not card.is_file():
+        raise UserError(f"there is no {stem} yet; make it with `snakemake --cores all {stem}.csv`")
+    if as_latex:
+        import pandas as pd
+
+        from robust_transfer.store import read_card
+        from robust_transfer.tables.layout import latex
+
+        print(latex(pd.read_parquet(f"{stem}.parquet"), read_card(card)["spec"]))
+    else:
+        print(Path(f"{stem}.md").read_text(encoding="utf-8"))
     return 0
 
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from robust_transfer import store
+from robust_transfer import cli, store
 from robust_transfer.errors import UserError
 from robust_transfer.estimates import Estimate, exactly, mean_of, over_seeds, proportion
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.published import published_table
 from robust_transfer.run import products
 from robust_transfer.stages.node import KINDS
-from robust_transfer.tables.layout import markdown, numbers, text, wide
+from robust_transfer.tables.layout import latex, markdown, numbers, text, wide
 from robust_transfer.tables.metrics import METRICS, accuracy, attack_success_rate, metric
 from robust_transfer.tables.tidy import COLUMNS, tidy
 from workspace import planned
@@ -201,6 +201,11 @@ def test_rows_and_columns_stand_as_given(tmp_path):
     assert table[["clean", "attack"]].to_numpy().tolist() == [[90.0, 20.0], [80.0, 0.0]]
 
 
+def lines_of(page):
+    """The cells of the tables in a page, line by line."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"]
+
+
 def test_markdown_shows_measured_and_published(tmp_path):
     text = markdown(frame_of(tmp_path)[0], SHOWN)
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
@@ -369,17 +374,60 @@ def test_davchevs_table_1_as_printed():
 
 
 def test_the_plans_table_1_has_the_papers_rows_columns_and_numbers():
-    printed = planned("davchev").products["tables/davchev/table1"].spec["cells"]
+    printed = planned("davchev", scale="paper").products["tables/davchev/table1"].spec["cells"]
     cells = {(cell["row"], cell["column"]): cell["published"] for cell in printed}
     assert list(cells) == list(published_table("davchev", "table1")), "in the paper's order"
     assert cells == published_table("davchev", "table1")
 
 
-def test_a_table_of_other_data_says_that_the_printed_numbers_are_not_its_own(tmp_path):
+def test_the_papers_table_stands_whole_where_some_of_it_is_not_reproduced(tmp_path):
     frame = frame_of(tmp_path)[0]
-    assert "- Published: Printed there." in markdown(frame, SHOWN)
-    text = markdown(frame.assign(published=math.nan), SHOWN)
-    assert "- The paper's own, of other data or networks: Printed there." in text
+    spec = SHOWN | {"on": "large images", "whole": [["Net", "clean"], ["zeta", "91.0"], ["eta", ""]]}
+    page = markdown(frame, spec)
+    assert "- Published: Printed there: large images." in page
+    columns = ["clean", "clean, published (large images)", "attack", "attack, published (large images)"]
+    assert lines_of(page)[0] == ["Net", *columns]
+    whole = lines_of(page.partition("## As published: Printed there: large images\n")[2])
+    assert [whole[0], *whole[2:]] == [["Net", "clean"], ["zeta", "91.0"], ["eta", ""]]
+    other = markdown(frame.assign(published=math.nan), spec)
+    assert "- Published" not in other and "clean, published" not in other
+    assert "## As published" not in markdown(frame, SHOWN)
+
+
+def test_latex(tmp_path):
+    frame = frame_of(tmp_path)[0]
+    own = frame.assign(row=frame.row.replace("zeta", "R_nat->nat"), ours=frame.row == "alpha", published=math.nan)
+    text = latex(own, SHOWN | {"title": "95 % of A_b"})
+    assert text.splitlines() == [
+        r"\begin{table}",
+        r"\caption{95 \% of A\_b. Measured here.}",
+        r"\begin{tabular}{lrr}",
+        r"\toprule",
+        r"Net & clean & attack \\",
+        r"\midrule",
+        r"R\_nat$\to$nat & 90.0 $\pm$ 19.3 & 20.0 $\pm$ 22.7 \\",
+        r"\emph{ours} &  &  \\",
+        r"alpha & 80.0 $\pm$ 22.7 & 0.0 $\pm$ 13.9 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+
+
+def test_the_command_prints_a_table_that_was_made(tmp_path, capsys, monkeypatch):
+    made(tmp_path)
+
+    def printed(*words):
+        monkeypatch.setattr("sys.argv", ["robust-transfer", "--results", str(tmp_path), "table", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, capsys.readouterr().out
+
+    assert printed("a_study/table7") == (0, (tmp_path / "tables/a_study/table7.md").read_text(encoding="utf-8") + "\n")
+    assert printed("a_study/table7", "--latex")[1].startswith("\\begin{table}")
+    missing = tmp_path / "tables/a_study/table8"
+    wanted = f"there is no {missing} yet; make it with `snakemake --cores all {missing}.csv`"
+    assert printed("a_study/table8") == (wanted, "")
 
 
 def test_the_mean_of_stored_distances(tmp_path):

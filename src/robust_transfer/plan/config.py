@@ -94,9 +94,10 @@ class Settings(Spec):
         """
         apart = ", ".join(f"{name}: {choice}" for name, choice in set_apart(self.protocol, self.switches).items())
         changed = [path.removeprefix(f"{section}.") for path in self._overlaid if _is_of(path, section, names)]
+        first, *others = self.all_seeds
         words = [
             f"protocol {self.protocol}" + (f" but for {apart}" if apart else ""),
-            *([f"seed {self.seed}"] if self.seed and not self.seeds else []),
+            *([f"seed {first}"] if first and not others else []),
             *([f"changed in the config: {', '.join(changed)}"] if changed else []),
         ]
         return ", ".join(words)

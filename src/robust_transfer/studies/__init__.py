@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robust_transfer.plan import config as configs
-from robust_transfer.plan import layers
+from robust_transfer.plan import layers, published
 from robust_transfer.plan.claims import add_verdicts
 from robust_transfer.plan.effective import Value, values_of
 from robust_transfer.plan.graph import Plan, in_words, over_seeds
@@ -52,6 +52,7 @@ def make_plan(config: Mapping[str, Any], workflow: Path, over: Sequence[Layer] =
     """
     stack = layers.stack([Layer("config.yaml", with_text_keys(config)), *over], workflow)
     plan, settings, studies, _ = _planned(stack)
+    published.attach(plan, _papers(settings, workflow))
     if settings.compare_protocols:
         for name, study in studies.items():
             if name in PAPERS:  # the switches are theirs
@@ -61,6 +62,18 @@ def make_plan(config: Mapping[str, Any], workflow: Path, over: Sequence[Layer] =
     of_all = f"Measured at scale {settings.scale}, {settings.in_words('', ())}{seeds}"
     add_verdicts(plan, captions, of_all=of_all)
     return plan
+
+
+def _papers(settings: configs.Settings, workflow: Path) -> Plan | None:
+    """The plan of the same studies at the papers' own scale, under the same protocol; None where all data are embedded,
+    as no paper's are.
+    """
+    names = [name for name in settings.studies if name in PAPERS]
+    if not names or not any(dataset.files for dataset in settings.datasets.values()):
+        return None
+    same = {"protocol": settings.protocol, "switches": settings.switches}
+    layer = Layer("the papers", {"scale": "paper", "studies": names, "main_study": names[0], **same})
+    return _planned(layers.stack([layer], workflow), knows_data=False).plan
 
 
 def effective(user: Sequence[Layer], workflow: Path) -> list[Value]:
@@ -98,8 +111,8 @@ def switch_effects(workflow: Path) -> dict[str, dict[Protocol, dict[str, Counter
     return found
 
 
-def _planned(stack: list[Layer]) -> Planned:
-    """See make_plan."""
+def _planned(stack: list[Layer], knows_data: bool = True) -> Planned:
+    """See make_plan. knows_data: whether the plan must fit the data sets that are there."""
     settings, values, mistakes = configs.load(stack, {name: study.Section for name, study in STUDIES.items()})
     known = {*configs.Settings.model_fields, *STUDIES}
     for key in values:
@@ -123,7 +136,7 @@ def _planned(stack: list[Layer]) -> Planned:
             found = [mistake for study in of_seed.values() for mistake in study.add()]
             if not plans:  # what is wrong is wrong with every seed
                 studies = of_seed
-                mistakes += found + at_edges(plan, settings, list(studies.values()))
+                mistakes += found + (at_edges(plan, settings, list(studies.values())) if knows_data else [])
             plans[seed] = plan
     configs.fail(mistakes, stack)
     assert settings  # without them there is a mistake

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, ValidationError
 from robust_transfer.plan import build
 from robust_transfer.plan.config import Settings
 from robust_transfer.plan.graph import Node, Plan
-from robust_transfer.plan.published import published_table
+from robust_transfer.plan.published import PRINTED, published_table
 from robust_transfer.plan.specs import (
     AnyAttack,
     AnyDataset,
@@ -95,11 +95,14 @@ S = TypeVar("S", bound=Section)
 
 
 class Study(Generic[S]):
-    """One paper. name: that of its section. paper: as captions cite it. decimals: of its tables; 1 unless given."""
+    """One paper. name: that of its section. paper: as captions cite it. decimals: of its tables; 1 unless given.
+    measured_on: what the paper's tables are measured on, where their rows and columns do not say so.
+    """
 
     name: ClassVar[str]
     paper: ClassVar[str]
     decimals: ClassVar[int | dict[str, int] | None] = None
+    measured_on: ClassVar[str] = ""
     Section: ClassVar[type[Section]]
 
     def __init__(self, settings: Settings, section: S, plan: Plan):
@@ -116,9 +119,13 @@ class Study(Generic[S]):
         """What a caption says of this study alone."""
         return ""
 
+    def sources(self) -> Iterator[tuple[str, Model, AnyAttack]]:
+        """The models that are transferred from, with the study's attack: the rows of the table `sources`."""
+        yield from ()
+
     def products(self) -> Iterable[Callable]:
-        """The methods that are marked as tables and figures, in order."""
-        return [method for method in vars(type(self)).values() if hasattr(method, "product")]
+        """The methods that are marked as tables and figures, in order; then the table of the sources."""
+        return [*(method for method in vars(type(self)).values() if hasattr(method, "product")), sources_table]
 
     def add(self) -> list[str]:
         """Add all tables and figures, and all that they need; or return a sentence for each mistake in the section."""
@@ -142,6 +149,8 @@ class Study(Generic[S]):
         spec = {key: value(self) if callable(value) else value for key, value in given.items()}
         made = method(self)
         spec |= made if isinstance(made, dict) else {"cells": list(made)}
+        if not spec["cells"] and "tensors" not in spec:
+            return
         spec["cells"] = sorted(spec["cells"], key=is_ours)  # what is ours comes after what the paper has
         whole = spec.pop("caption", None)
         spec["measured"] = whole or self.caption(spec.get("measured", self.measured())) + self.remark(
@@ -149,8 +158,8 @@ class Study(Generic[S]):
         )
         if kind == "table":
             spec |= {} if self.decimals is None else {"decimals": self.decimals}
-            spec["cells"] = self.with_published(name, spec["cells"], spec["published"] is not None)
             spec["published"] = spec["published"] and f"{self.paper}, {spec['published']}"
+            spec["on"] = self.measured_on if spec["on"] is None else spec["on"]
         self.plan.add_product(kind, self.name, name, spec)
 
     def caption(self, own: str) -> str:
@@ -167,13 +176,10 @@ class Study(Generic[S]):
         """`cifar100 -> CIFAR-10, SVHN`, for captions. source: a data set of the config; ImageNet where it is none."""
         return f"{self.settings.datasets[source].slug if source else 'ImageNet'} -> {', '.join(targets)}"
 
-    def with_published(self, table: str, cells: Iterable[Cell], known: bool = True) -> list[Cell]:
-        """Cells with the numbers that the paper prints in that table; known: whether it prints any."""
-        printed = published_table(self.name, table) if known else {}
-        return [
-            cell | {"published": None if is_ours(cell) else printed.get((cell["row"], cell["column"]))}
-            for cell in cells
-        ]
+    def printed(self, table: str) -> list[Cell]:
+        """The numbers that the paper prints in a table, as cells."""
+        found = published_table(self.name, table).items()
+        return [cell for place, value in found for cell in placed(*place, shows(PRINTED) | {"published": value})]
 
     # ---- models ------------------------------------------------------------------------------------------------------
 
@@ -409,16 +415,16 @@ def _product(kind: str, name: str, **spec: Any) -> Callable[[Callable], Callable
     return mark
 
 
-def table(number: int | str, title: Any, corner: str, where: str | None = "", **spec: Any):
+def table(number: int | str, title: Any, corner: str, where: str | None = "", on: str | None = None, **spec: Any):
     """Mark a method as a table, by its number in the paper or by a name of ours.
 
     Any value may be a function of the study. corner: what heads the rows' names. where: in the paper, if more is to be
-    said than the number; None where no paper prints it. measured: what the caption says in place of Study.measured;
-    caption: all that it says.
+    said than the number; None where no paper prints it. on: what the paper measured it on, in place of
+    Study.measured_on. measured: what the caption says in place of Study.measured; caption: all that it says.
     """
     name = f"table{number}" if isinstance(number, int) else number
     published = where if where is None or where else f"Table {number}"
-    return _product("table", name, title=title, corner=corner, published=published, **spec)
+    return _product("table", name, title=title, corner=corner, published=published, on=on, **spec)
 
 
 def figure(number: int | str, draw: str, title: Any, **spec: Any):
@@ -428,3 +434,23 @@ def figure(number: int | str, draw: str, title: Any, **spec: Any):
     """
     name = f"fig{number}" if isinstance(number, int) else number
     return _product("figure", name, draw=draw, title=title, **spec)
+
+
+def _evaluated_sources(study: Study) -> Iterator[tuple[str, Model, AnyAttack]]:
+    """The sources that have a task of their own, of whose data there is the split that is evaluated."""
+    for row, model, attack in study.sources():
+        if model.learnt and (study.section.evaluated_on == "test" or model.data.dataset.validation):
+            yield row, model, attack
+
+
+def _attacks_on_sources(study: Study) -> str:
+    return "attacked by " + ", ".join(dict.fromkeys(attack.slug for *_, attack in _evaluated_sources(study)))
+
+
+@table("sources", "The sources on their own task", corner="Source", where=None, measured=_attacks_on_sources)
+def sources_table(study: Study) -> Iterator[Cell]:
+    """Each source's own accuracy, clean and under the study's attack on itself: the first thing to look at where a
+    reproduction is off.
+    """
+    for row, model, attack in _evaluated_sources(study):
+        yield from in_row(row, {"clean": study.accuracy(model), "attacked": study.robustness(model, attack)})

@@ -238,6 +238,15 @@ class Cartl(Paper[Section]):
             augmentation=section.augmentation.get(source.data),
         )
 
+    def sources(self) -> Iterator[tuple[str, Model, AnyAttack]]:
+        """The sources of plain adversarial training, and those of FDM that tables 2 and 3 compare with them."""
+        section = self.section
+        for name in section.sources:
+            yield f"{name} AT", self.source(name), section.attack
+        for k in section.cases.values():
+            model = self.source(section.main.source, k, section.fdm.weight)
+            yield f"{section.main.source} AT + FDM (k = {k.last})", model, section.attack
+
     def target(self, pair: Pair) -> str:
         """The data set of a transfer's target."""
         return {**self.section.extra.targets, **self.section.targets}[pair.target]
@@ -344,6 +353,7 @@ class Cartl(Paper[Section]):
         1,
         "Frozen parts of batch norm: in the fine-tuned blocks (rows) and in the feature extractor (columns)",
         corner="Transfer",
+        on="WRN 34-10 from CIFAR-100, WRN 28-4 from CIFAR-10",
     )
     def table1(self) -> Iterator[Cell]:
         """Vanilla transfer, with batch norm's parts frozen or not."""
@@ -357,6 +367,7 @@ class Cartl(Paper[Section]):
         2,
         lambda self: f"CARTL on {self.section.main}: lambda of FDM, beta of NEFT, and k ({self.cases()})",
         corner="Case",
+        on="CIFAR-100 -> CIFAR-10, WRN 34-10, k = 4, 6, 8",
     )
     def table2(self) -> Iterator[Cell]:
         """CARTL for every k, lambda and beta."""
@@ -366,7 +377,12 @@ class Cartl(Paper[Section]):
                     model = self.neft(self.section.main, k, beta, weight)
                     yield from self.columns(f"{case} lambda = {weight:g}", f"NEFT beta = {beta}", model)
 
-    @table(3, lambda self: f"The parts of CARTL on {self.section.main} ({self.cases()})", corner="Method")
+    @table(
+        3,
+        lambda self: f"The parts of CARTL on {self.section.main} ({self.cases()})",
+        corner="Method",
+        on="CIFAR-100 -> CIFAR-10, WRN 34-10, k = 4, 6, 8",
+    )
     def table3(self) -> Iterator[Cell]:
         """The parts of CARTL, one by one; beside the paper's attack auto-PGD on a loss that does not change with the
         scale of the logits, which NEFT makes small.

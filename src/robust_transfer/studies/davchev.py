@@ -226,6 +226,11 @@ class Davchev(Paper[Section]):
         attack = {"nat": None, "fgsm": attacks.train_fgsm, "pgd": attacks.train_pgd}[training]
         return Inputs(attack=attack, clean_weight=self.section.clean_weight if attack else 0.5)
 
+    def sources(self) -> Iterator[tuple[str, Model, AnyAttack]]:
+        """Natural, FGSM and PGD training on the source task."""
+        for training in TRAININGS:
+            yield f"R_{training}", self.from_scratch(self.section.source, training), self.section.attacks.wb_pgd
+
     # ---- rows and columns --------------------------------------------------------------------------------------------
 
     def rows(self, target: str) -> Iterator[tuple[str, Model]]:
@@ -282,7 +287,7 @@ class Davchev(Paper[Section]):
         1,
         "Accuracy (per cent) under black-box and white-box attacks",
         corner="Network",
-        where="Table 1: CIFAR-100 -> CIFAR-10, ResNet-56, black box from DenseNet-121",
+        on="CIFAR-100 -> CIFAR-10, ResNet-56, black box from DenseNet-121",
     )
     def table1(self) -> list[Cell]:
         """All networks under all attacks."""

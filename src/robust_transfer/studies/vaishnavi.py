@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 
 from robust_transfer.plan.config import Settings
 from robust_transfer.plan.graph import Node
-from robust_transfer.plan.published import PRINTED, published_table
 from robust_transfer.plan.specs import (
+    AnyAttack,
     AnyNormalise,
     Apgd,
     Consistency,
@@ -31,7 +31,7 @@ from robust_transfer.plan.specs import (
     Terms,
 )
 from robust_transfer.studies import extra
-from robust_transfer.studies.base import Cell, Model, Numbers, Study, figure, in_row, is_ours, placed, shows, table
+from robust_transfer.studies.base import Cell, Model, Numbers, Study, figure, in_row, is_ours, shows, table
 from robust_transfer.studies.checks import DatasetName, NetworkName, TargetName
 from robust_transfer.studies.extra import NONE, Method, Paper, ours, ours_too
 from robust_transfer.studies.protocols import Headline
@@ -179,9 +179,7 @@ def improvements_figure(
         ]
 
     def cells(self: Study) -> list[Cell]:
-        places = published_table(self.name, name) if printed else ()
-        found = [cell for place in places for cell in placed(*place, shows(PRINTED))]
-        return self.with_published(name, found if printed else getattr(self, name)())
+        return self.printed(name) if printed else list(getattr(self, name)())
 
     named = (f"fig{number}_published", f"{title}, as published") if printed else (number, title)
     return figure(named[0], "regression", named[1], panels=panels, **caption)(cells)
@@ -190,7 +188,7 @@ def improvements_figure(
 class Vaishnavi(Paper[Section]):
     """Tables 2 to 5, the mean improvements, figures 2 and 3 as measured and as printed."""
 
-    name, paper = "vaishnavi", PAPER
+    name, paper, measured_on = "vaishnavi", PAPER, "ImageNet -> target, ResNet-50"
     decimals = {SMOOTHED["ACR"]: 3, PLAIN["ACR"]: 3}  # noqa: RUF012 (nobody changes it)
     Section = Section
 
@@ -231,6 +229,12 @@ class Vaishnavi(Paper[Section]):
         }[start]
         assert section.source  # without it mistakes() refuses the section
         return self.pretrained(self.data(section.source), network, getattr(section.schedules, start), **parts)
+
+    def sources(self) -> Iterator[tuple[str, Model, AnyAttack]]:
+        """The networks to transfer from, but for SimCLR, which learns no classes."""
+        starts: tuple[Start, ...] = ("ST", "AT", "CR")
+        for start in starts:
+            yield start, self.source(start), self.section.attack
 
     def adversarially(self) -> dict[str, Any]:
         """The parts of a recipe of adversarial training."""

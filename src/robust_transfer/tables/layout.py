@@ -1,5 +1,6 @@
 """The papers' layouts: one line a row, one column a metric."""
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -71,8 +72,8 @@ def text(frame: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
     own = ours(frame, "column")
     for column in frame.column.unique():
         if theirs[column].any():
-            place = list(shown.columns).index(column) + 1
-            shown.insert(place, f"{column}, published", theirs[column])
+            heading = f"{column}, published" + (f" ({spec['on']})" if spec.get("on") else "")
+            shown.insert(list(shown.columns).index(column) + 1, heading, theirs[column])
         if column in own:
             shown = shown.rename(columns={column: f"{column} (ours)"})
     for place, (heading, words) in enumerate(spec.get("texts", {}).items(), start=1):
@@ -108,7 +109,23 @@ def markdown(frame: pd.DataFrame, spec: dict[str, Any]) -> str:
     else:
         lines += ["The .parquet file has the nodes that each number comes from."]
     lines += ["", f"- {spec['measured']}.", *(f"- Warning: {each}." for each in spec.get("warnings", ()))]
-    if spec.get("published"):
-        there = "Published" if frame.published.notna().any() else "The paper's own, of other data or networks"
-        lines += [f"- {there}: {spec['published']}."]
+    on = f": {spec['on']}" if spec.get("on") else ""
+    if frame.published.notna().any():
+        lines += [f"- Published: {spec['published']}{on}."]
+    if whole := spec.get("whole"):
+        header, *rows = whole
+        lines += ["", f"## As published: {spec['published']}{on}", ""]
+        lines += ["Not all of it is measured here on the same data sets, networks and depths.", ""]
+        lines += [pd.DataFrame(rows, columns=header).to_markdown(index=False, disable_numparse=True)]
     return "\n".join([*lines, ""])
+
+
+def latex(frame: pd.DataFrame, spec: dict[str, Any]) -> str:
+    """The table for a paper: LaTeX with the rules of booktabs. spec: as for `markdown`."""
+    shown = text(frame, spec)
+    style = shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    caption = re.sub(r"([&%$#_{}])", r"\\\1", f"{spec['title']}. {spec['measured']}.")
+    made = style.to_latex(hrules=True, caption=caption, column_format="l" + "r" * (len(shown.columns) - 1))
+    for character, command in {"±": r"$\pm$", "->": r"$\to$", "**ours**": r"\emph{ours}"}.items():
+        made = made.replace(character, command)
+    return made

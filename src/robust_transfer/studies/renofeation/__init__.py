@@ -15,7 +15,7 @@ from typing import Any, Literal
 from robust_transfer.plan import build
 from robust_transfer.plan.graph import Node
 from robust_transfer.plan.published import PRINTED, published_table
-from robust_transfer.plan.specs import AnyNetwork, Augmentation, Head, Inputs, Normalise, Schedule, Terms
+from robust_transfer.plan.specs import AnyAttack, AnyNetwork, Augmentation, Head, Inputs, Normalise, Schedule, Terms
 from robust_transfer.studies.base import Cell, Data, Model, Numbers, figure, in_row, is_ours, mean, placed, shows, table
 from robust_transfer.studies.extra import Method, Paper, alike, ours, ours_too
 from robust_transfer.studies.protocols import Headline
@@ -93,7 +93,7 @@ class Task:
 class Renofeation(Paper[Section]):
     """Tables 1 to 6, those of choices and of neurons, and figures 1 to 6; 3 and 5 also from the printed numbers."""
 
-    name, paper, decimals = "renofeation", "Chin et al. 2020", 2
+    name, paper, decimals, measured_on = "renofeation", "Chin et al. 2020", 2, "ResNet-18"
     Section = Section
 
     def headline(self) -> Headline:
@@ -177,6 +177,12 @@ class Renofeation(Paper[Section]):
         attacks = (section.attack.on(neuron, eps) for neuron in self.neurons(network))
         head: Head | Literal["new"] = Head(dropout=pretrained.head_dropout) if pretrained.head_dropout else "new"
         return Task(source, data, compared, [self.crafted(source, data, attack) for attack in attacks], head)
+
+    def sources(self) -> Iterator[tuple[str, Model, AnyAttack]]:
+        """The pretrained networks, under the white-box attack."""
+        for name, tasks in self.tasks.items():
+            source = next(iter(tasks.values())).source
+            yield name, source, self.section.white_box.pgd(self.budget(source.network))
 
     # ---- methods: each fills in models (and choices) of a task -------------------------------------------------------
 
@@ -427,6 +433,7 @@ class Renofeation(Paper[Section]):
         1,
         "The target tasks",
         corner="Data set",
+        on="",
         general=True,
         texts=lambda self: {"Task category": self.section.categories} if self.section.categories else {},
     )
@@ -457,7 +464,7 @@ class Renofeation(Paper[Section]):
         rows, own = ([f"{s} {m}" for s in self.section.shares for m in methods] for methods in (COMPARED, whole))
         return self.rows(rows, own=own)
 
-    @table(6, "DELTA, Renofeation and re-training on several networks", corner="Method")
+    @table(6, "DELTA, Renofeation and re-training on several networks", corner="Method", on="")
     def table6(self) -> Iterator[Cell]:
         """The compared methods, with the mean over the targets."""
         for network, tasks in self.tasks.items():

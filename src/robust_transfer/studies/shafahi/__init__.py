@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from robust_transfer.plan import build
 from robust_transfer.plan.graph import Node
-from robust_transfer.plan.specs import Head, Inputs, Last, Pgd, Schedule, SplitName
+from robust_transfer.plan.specs import AnyAttack, Head, Inputs, Last, Pgd, Schedule, SplitName
 from robust_transfer.studies import forgetting
 from robust_transfer.studies.base import Cell, Model, Numbers, figure, grid, mean, placed, shows, table
 from robust_transfer.studies.extra import Paper, ours
@@ -40,7 +40,7 @@ class Shafahi(Paper[Section]):
     Data sets go by their names in the config.
     """
 
-    name, paper, decimals = "shafahi", "Shafahi et al. 2020", 2
+    name, paper, decimals, measured_on = "shafahi", "Shafahi et al. 2020", 2, "WRN 32-10"
     Section = Section
 
     def headline(self) -> Headline:
@@ -65,6 +65,17 @@ class Shafahi(Paper[Section]):
         return self.pretrained(
             self.data(dataset), self.network(section.network), section.schedules.source, inputs=inputs
         )
+
+    def sources(self) -> Iterator[tuple[str, Model, AnyAttack]]:
+        """The small networks that tables 2 and 4 to 7 transfer, and the large ones of table 3."""
+        section, large = self.section, self.section.large
+        half = section.halves.one
+        small = {section.name(name): name for name in (section.source, section.target)}
+        for name, dataset in (small | {f"{section.name(half)} (50% of classes)": half}).items():
+            for kind in KINDS:
+                yield f"{name} {kind}", self.source(dataset, kind), section.attacks.test
+        for kind in KINDS:
+            yield f"{large.name} {section.name(large.source)} {kind}", self.large_source(kind), large.attacks.test
 
     def retrained(self, dataset: str, k: Last) -> Model:
         """The robust network of a data set, its last k units begun anew and trained on the same set's natural images
@@ -220,6 +231,7 @@ class Shafahi(Paper[Section]):
         3,
         lambda self: f"Transfer from {self.section.name(self.section.large.source)}",
         corner="Model",
+        on="",
         measured=measured_large,
     )
     def table3(self) -> Iterator[Cell]:
@@ -282,6 +294,7 @@ class Shafahi(Paper[Section]):
         "text",
         "Numbers of the running text",
         corner="Number",
+        on="",
         where="running text",
         measured=lambda self: f"{self.measured_large()}; of halves, {self.measured()}",
     )
