@@ -24,7 +24,7 @@ endif
 	@sh envs/build.sh bench
 
 demo: env ## run the whole pipeline at the scale of config.yaml, then say what was made and which claims hold
-	.venv/bin/snakemake --cores $(CORES) --rerun-incomplete --quiet host reason $(ARGS)
+	.venv/bin/snakemake --cores $(CORES) --quiet host reason $(ARGS)
 	@.venv/bin/robust-transfer summary
 
 test: env ## run the tests

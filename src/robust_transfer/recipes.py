@@ -10,7 +10,7 @@ from robust_transfer.errors import UserError
 from robust_transfer.models.families import AnyNetwork
 from robust_transfer.specs.fields import Count, Fraction, Number, Positive, Sigma, Spec, in_slug
 from robust_transfer.specs.networks import AnyNormalise
-from robust_transfer.specs.parts import AnyHead, Head, Last, Trainable
+from robust_transfer.specs.parts import AnyHead, FrozenStatistics, Head, Last, Trainable, TrainedStatistics
 from robust_transfer.specs.schedules import Averaging, Schedule
 from robust_transfer.terms import Terms
 
@@ -93,10 +93,10 @@ class Recipe(Spec):
     """The last parts that are initialised anew before training, by the family's own rule; none unless given."""
     trainable: Trainable = "all"
     """The part that moves."""
-    frozen_statistics: Literal["hold", "drift"] = "hold"
-    """Batch norm's running statistics in the frozen part are held, or drift with the new data."""
-    trained_statistics: Literal["hold", "move"] = "move"
-    """Likewise in the part that moves; held ones also normalise while training."""
+    frozen_statistics: FrozenStatistics = "freeze"
+    """Whether batch norm's running statistics in the frozen part stay or are updated with the new data."""
+    trained_statistics: TrainedStatistics = "update"
+    """Likewise in the part that trains; frozen ones also normalise while training."""
     affine: Literal["train", "freeze"] = "train"
     """Whether batch norms' scale and shift train where the rest of their part does."""
     spectral: Spectral | None = None
@@ -142,8 +142,8 @@ class Recipe(Spec):
         present = {
             "dropout": self.dropout,
             "swa": self.averaging,
-            "drift": self.frozen_statistics == "drift",
-            "still": self.trained_statistics == "hold",
+            "drift": self.frozen_statistics == "update",
+            "still": self.trained_statistics == "freeze",
             "fixed-affine": self.affine == "freeze",
         }
         return "+".join(words + [word for word, is_there in present.items() if is_there])

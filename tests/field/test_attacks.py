@@ -3,6 +3,7 @@
 import copy
 import logging
 import math
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -187,7 +188,10 @@ def test_images_without_a_gradient_are_counted_and_said(monkeypatch, tmp_path, c
         part = Part(images)
         part.images, part.labels = images, labels[: len(images)]
         monkeypatch.setattr(tensors, "load", lambda _, part=part: SimpleNamespace(in_memory=lambda _: part))
-        job = SimpleNamespace(spec=spec, parents={}, parent=lambda _: None, device="cpu", output=tmp_path / "made")
+        parent, blaming = lambda _: None, lambda _: nullcontext()
+        job = SimpleNamespace(
+            spec=spec, parents={}, parent=parent, blaming=blaming, device="cpu", output=tmp_path / "made"
+        )
         caplog.clear()
         with caplog.at_level(logging.WARNING, "robust_transfer"):
             assert stage.run(job) == {"n": len(images), "zero_gradients": expected}

@@ -276,7 +276,7 @@ MISTAKES = [
     ({"sources": {"B": {"network": "resnet", "weights": "X"}}}, "sources.B.weights: ", "for its own networks alone"),
     ({"sources": {"B": {"network": "resnet", "file": "b.pt"}}}, "sources.B.file: ", "b.pt is missing; put the file"),
     ({"sources": {"Low": {"recipe": {"network": "resnet"}}}}, "sources.Low.recipe.network: ", "stands beside"),
-    ({"sources": {"Low": {"recipe": {"tuned": ["lr"]}}}}, "sources.Low.recipe.tuned: ", "is not tuned"),
+    ({"sources": {"Low": {"recipe": {"tuned": ["lr"]}}}}, "sources.Low.recipe.tuned: ", "write the values"),
     (
         {"sources": {"Low": {"recipe": {"terms": {"feature_distillation": 1}}}}},
         "sources.Low.recipe.terms.feature_distillation: ",
@@ -312,8 +312,8 @@ MISTAKES = [
     ({"methods": {"Head": {"grid": {"feature_distillation": [1]}}}}, "methods.Head.recipe.terms.feature", "teacher"),
     (
         {"methods": {"Scratch": {"recipe": {"terms": {"start_distance": 1}}}}},
-        "methods.Scratch.recipe.terms.start_distance: ",
-        "leave it out",
+        "methods.Scratch.recipe.terms.start_distance: the run has no start",
+        "leave the term out",
     ),
     ({"methods": {"Head": {"grid": {"epochs": [1]}}}}, "methods.Head.grid.epochs: unknown key", "keys here are lr"),
     ({"methods": {"Head": {"grid": {"lr": [0.1, -1]}}}}, "methods.Head.grid.lr: -1 is not allowed", "greater than 0"),

@@ -12,7 +12,7 @@ from robust_transfer.errors import UserError
 from robust_transfer.plan import build, edges
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import AnyAttack, AnyDataset, AnyNetwork, Recipe
-from robust_transfer.studies.places import at_edges
+from robust_transfer.studies.misfits import at_edges
 from workspace import merged, planned
 
 SHORT = {"epochs": 2, "batch_size": 20, "lr": 0.1}

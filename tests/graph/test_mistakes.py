@@ -132,7 +132,7 @@ CONFIG = [
     (f"{SCHEDULE}.crop_padding", -1, "wanted: at least 0"),
     (f"{SCHEDULE}.select", "best", "wanted: 'last' or 'best_validation'"),
     ("davchev.clean_weight", 1, "1 is not allowed; wanted: less than 1"),
-    ("davchev.frozen_statistics", "held", "wanted: 'hold' or 'drift' (did you mean hold?)"),
+    ("davchev.frozen_statistics", "frozen", "wanted: 'freeze' or 'update' (did you mean freeze?)"),
     ("davchev.evaluated_on", "train", "wanted: 'test' or 'validation'"),
     ("datasets.digits-low.validation", 1, "1 is not allowed; wanted: less than 1"),
     ("datasets.digits-low.test", 0, "0 is not allowed; wanted: more than 0"),

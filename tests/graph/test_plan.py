@@ -352,6 +352,15 @@ def test_a_recipe_comes_back_from_its_canonical_form(trainable):
     assert recipe.canonical().get("trainable") == (None if trainable == "all" else trainable)
 
 
+def test_earlier_words_are_read_and_stay_in_canonical_form():
+    schedule = {"epochs": 1, "batch_size": 2, "lr": 0.1}
+    recipe = Recipe(schedule=schedule, frozen_statistics="update", trained_statistics="freeze")
+    assert (recipe.frozen_statistics, recipe.model_dump()["trained_statistics"]) == ("update", "freeze")
+    earlier = {"frozen_statistics": "drift", "trained_statistics": "hold"}
+    assert earlier.items() <= recipe.canonical().items()
+    assert Recipe(schedule=schedule, **earlier) == recipe
+
+
 # ---- the import ----------------------------------------------------------------------------------------------------
 
 

@@ -368,7 +368,7 @@ def test_d7_is_the_distance_the_rate_and_batch_norm():
 
 
 def test_the_frozen_parts_statistics_are_an_axis_of_their_own(plan):
-    drifting = planned(shafahi={"frozen_statistics": "drift"})
+    drifting = planned(shafahi={"frozen_statistics": "update"})
     changed = {plan.nodes[i].kind for i in plan.nodes.keys() - drifting.nodes.keys()}
     assert changed == {"transfer", "craft", "evaluate", "gradients"}
     for name in ("table2", "table3"):

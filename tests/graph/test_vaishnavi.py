@@ -335,7 +335,7 @@ def test_d11_statistics_where_the_last_layer_alone_trains():
         choice: model(with_switch("D11", choice), "table5", "High", "sigma = 0.5 SA").spec.get("frozen_statistics")
         for choice in ("paper", "code", "corrected")
     }
-    assert found == {"paper": None, "code": "drift", "corrected": None}  # none is the default, hold
+    assert found == {"paper": None, "code": "drift", "corrected": None}  # none is the default
 
 
 # ---- what the config may say ---------------------------------------------------------------------------------------
@@ -366,7 +366,7 @@ def test_a_source_can_be_brought_as_a_file():
             {"brought": {"ST": {"weights": "IMAGENET1K_V1"}}},
             "vaishnavi.brought.ST.weights: torchvision has weights for",
         ),
-        ({"brought": {"AT": {}}}, "vaishnavi.brought.AT.weights: give either torchvision's name of the weights, or"),
+        ({"brought": {"AT": {}}}, "vaishnavi.brought.AT.weights: give either the published name of the weights, or"),
         ({"brought": {"AT": {"file": "a.pt"}}}, "vaishnavi.brought.AT.sha256: file and sha256 go together"),
         ({"brought": {"XY": {"weights": "A"}}}, "vaishnavi.brought.XY: unknown key; the keys here are ST, AT, CR"),
         ({"attack": {"algorithm": "feature"}}, "vaishnavi.attack.algorithm: 'feature' is unknown; write one of pgd"),

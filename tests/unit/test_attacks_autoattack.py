@@ -1,5 +1,7 @@
 """AutoAttack's members, the attack as one, and as nodes of a plan that are joined image by image."""
 
+from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -16,6 +18,7 @@ from robust_transfer.attacks.craft import craft
 from robust_transfer.attacks.perturb import perturb
 from robust_transfer.errors import UserError
 from robust_transfer.plan import build
+from robust_transfer.plan.edges import misfits
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import AnyAttack, Apgd, AutoAttack, CifarResNet, Digits, FabT, Pgd, Recipe, Square
 from robust_transfer.stages import craft as craft_stage
@@ -223,7 +226,7 @@ def planned(attack, classes=None, black_box=False):
     schedule = {"epochs": 1, "batch_size": 10, "lr": 0.1, "select": "last"}
     model = build.pretrain(plan, data, Recipe(schedule=schedule, **recipe))
     other = build.pretrain(plan, data, Recipe(schedule=schedule | {"epochs": 2}, **recipe)) if black_box else None
-    return plan, model, data, build.attacked(plan, model, data, attack, seed=0, by=other), other
+    return plan, model, data, build.attacked(plan, model, data, attack, seed=0, surrogate=other), other
 
 
 def test_of_a_plain_attack_the_nodes_are_what_they_were():
@@ -261,9 +264,10 @@ def test_in_a_black_box_the_examples_are_those_made_against_the_other_model():
 
 
 def test_too_few_classes_are_refused_at_planning():
-    with pytest.raises(UserError, match=r"autoattack-linf-0\.25 needs 4 classes|apgdt100-linf-0\.25 needs 4 classes"):
-        planned(AutoAttack(algorithm="autoattack", eps=0.25), classes=[1, 2, 3])
-    planned(AutoAttack(algorithm="autoattack", eps=0.25), classes=[1, 2, 3, 4])
+    attack = AutoAttack(algorithm="autoattack", eps=0.25)
+    few, enough = (list(misfits(planned(attack, classes=classes)[0], Path())) for classes in ([1, 2, 3], [1, 2, 3, 4]))
+    assert [misfit.sentence for misfit in few] == ["apgdt100-linf-0.25 needs 4 classes, and there are 3; write pgd"]
+    assert enough == []
 
 
 def job(kind, spec, tmp_path, **tables):
@@ -274,7 +278,11 @@ def job(kind, spec, tmp_path, **tables):
         frame.to_parquet(tmp_path / role)
     parents = {role: SimpleNamespace(id=role) for role in tables}
     return SimpleNamespace(
-        spec=KINDS[kind].parse(spec), parents=parents, parent=lambda role: tmp_path / role, output=tmp_path / "made"
+        spec=KINDS[kind].parse(spec),
+        parents=parents,
+        parent=lambda role: tmp_path / role,
+        output=tmp_path / "made",
+        blaming=lambda _: nullcontext(),
     )
 
 

@@ -122,7 +122,7 @@ def test_a_distance_has_the_spread_of_its_mean(tmp_path):
     path = tmp_path / "distances.json"
     content = {"feature_distance": 2.0, "feature_distance_sd": 3.0, "n": 900, "weight_distance": 5.0}
     path.write_text(json.dumps(content), encoding="utf-8")
-    found = Resamples(4000).value("feature_distance", {"distances": path}).numbers
+    found = Resamples(4000).value("stage_distance", {"distances": path}).numbers
     assert found[0] == 2.0 and np.std(found[1:]) == pytest.approx(0.1, rel=0.06)
     assert Resamples(10).value("weight_distance", {"distances": path}).is_exact
 

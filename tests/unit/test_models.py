@@ -491,7 +491,7 @@ def is_statistic(name):
 @pytest.mark.parametrize("part", ["head", "last stage", "last block"])
 @pytest.mark.parametrize("family", SMALL)
 def test_under_hold_no_bit_of_the_frozen_part_moves(family, part, attack):
-    network, before, after = after_training(family, part, "hold", attack)
+    network, before, after = after_training(family, part, "freeze", attack)
     names = trained_names(network, part)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {name for name in before if name.startswith(names)}
@@ -501,7 +501,7 @@ def test_under_hold_no_bit_of_the_frozen_part_moves(family, part, attack):
 @pytest.mark.parametrize("part", ["head", "last stage"])
 @pytest.mark.parametrize("family", SMALL)
 def test_under_drift_statistics_move_and_no_frozen_parameter_does(family, part, attack):
-    network, before, after = after_training(family, part, "drift", attack)
+    network, before, after = after_training(family, part, "update", attack)
     names = trained_names(network, part)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {name for name in before if name.startswith(names) or is_statistic(name)}
@@ -509,7 +509,7 @@ def test_under_drift_statistics_move_and_no_frozen_parameter_does(family, part, 
 
 @pytest.mark.parametrize(("attack", "passes"), [(None, 1), (ATTACK, 2)], ids=["clean", "adversarial"])
 def test_batch_norm_sees_the_clean_and_the_adversarial_batch_of_each_iteration_once(attack, passes):
-    network, _, after = after_training("resnet", "all", "hold", attack)
+    network, _, after = after_training("resnet", "all", "freeze", attack)
     kept = next(tensor for name, tensor in after.items() if name.endswith("num_batches_tracked"))
     assert kept.item() in (3 * passes, 6 * passes)  # the state of the epoch that was selected
     assert not network.training

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import attack_ready
 from robust_transfer.models import files
-from robust_transfer.models.classifier import freeze_but, with_held_statistics
+from robust_transfer.models.classifier import freeze_but, modules_in_eval
 from robust_transfer.plan.specs import CifarResNet, Free, Last, Pgd, Recipe, Terms
 from robust_transfer.terms.feature_distance import scaled_distance
 from robust_transfer.terms.feature_distillation import stage_distance
@@ -35,8 +35,8 @@ def batch():
 def objective(student, teacher=None, features=None, **recipe):
     recipe = Recipe(schedule={"epochs": 1, "batch_size": 6, "lr": 0.1}, **recipe)
     frozen = freeze_but(student, recipe.trainable, recipe.affine == "train")
-    held = with_held_statistics(student, frozen, recipe.frozen_statistics, recipe.trained_statistics)
-    return Objective(student, recipe, held, teacher, features)
+    in_eval = modules_in_eval(student, frozen, recipe.frozen_statistics, recipe.trained_statistics)
+    return Objective(student, recipe, in_eval, teacher, features)
 
 
 def cross_entropy(student, images, labels):
@@ -225,6 +225,20 @@ def test_the_free_perturbation_follows_the_sign_of_the_shared_backward_pass():
     assert delta.abs().max() == pytest.approx(0.1), "three steps of 0.04 reach the budget's edge"
 
 
+def test_the_free_perturbation_follows_the_gradient_of_a_network_that_is_sure():
+    student, reference = network(1), network(1).train().double()
+    for each in (student, reference):
+        each.head.bias.data[0] += 25  # in single precision p_0 is rounded to 1
+    images, _, places = batch()
+    labels = torch.zeros(6, dtype=torch.int64)
+    loss = objective(student, inputs={"attack": FREE, "clean_weight": 0.0})
+    loss(images, labels, places).backward()
+    loss.after_backward()
+    pixels = images.double().requires_grad_()
+    (gradient,) = torch.autograd.grad(F.cross_entropy(reference(pixels), labels), pixels)
+    assert (loss.state()["delta"].sign() == gradient.sign()).float().mean() > 0.99
+
+
 def test_the_free_perturbation_stays_from_batch_to_batch_and_through_a_checkpoint():
     student = network(1)
     images, labels, places = batch()
@@ -244,7 +258,12 @@ def test_the_free_perturbation_stays_from_batch_to_batch_and_through_a_checkpoin
 
 @pytest.mark.parametrize(
     ("frozen", "trained", "moved"),
-    [("hold", "move", "trained"), ("drift", "move", "all"), ("hold", "hold", "none"), ("drift", "hold", "frozen")],
+    [
+        ("freeze", "update", "trained"),
+        ("update", "update", "all"),
+        ("freeze", "freeze", "none"),
+        ("update", "freeze", "frozen"),
+    ],
 )
 def test_which_running_statistics_move(frozen, trained, moved):
     student = network(1)

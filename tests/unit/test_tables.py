@@ -117,7 +117,7 @@ def test_rates_under_several_attacks_are_means_over_them_and_the_worst(tmp_path)
 def test_distances_from_the_source(tmp_path):
     path = tmp_path / "distances.json"
     path.write_text(json.dumps({"weight_distance": 3.5, "feature_distance": 2.0, "feature_distance_sd": 0.5, "n": 25}))
-    found = METRICS["feature_distance"](path)
+    found = METRICS["stage_distance"](path)
     assert (found.value, found.n) == (2.0, 25)
     assert found.high - found.value == pytest.approx(1.96 * 0.5 / 5, abs=1e-4)
     weights = METRICS["weight_distance"](path)

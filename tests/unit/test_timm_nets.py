@@ -19,10 +19,10 @@ from robust_transfer.errors import UserError
 from robust_transfer.models import files
 from robust_transfer.models.classifier import (
     freeze_but,
+    modules_in_eval,
     reset_last,
     reset_parameters,
     training_mode,
-    with_held_statistics,
 )
 from robust_transfer.models.families.timm import parts_of
 from robust_transfer.plan.specs import IMAGENET, Fgsm, Last, Recipe, TimmNet
@@ -175,7 +175,7 @@ def test_the_last_blocks_train_and_all_else_is_frozen(of, units):
     trained = {name for name, p in network.named_parameters() if p.requires_grad}
     names = [name for name, _ in network.named_parameters()]
     assert trained == {name for name in names if name.startswith(("model.blocks.2.", "model.norm.", "head."))}
-    training_mode(network, with_held_statistics(network, frozen, "hold", "hold"))
+    training_mode(network, modules_in_eval(network, frozen, "freeze", "freeze"))
     assert network.model in frozen, "it holds the class token"
     assert not network.model.training
     assert all(module.training for module in network.model.blocks[2].modules())
@@ -224,7 +224,7 @@ def test_a_start_by_pytorchs_defaults_leaves_what_has_none():
 # ---- training and attacks ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("statistics", ["hold", "drift"])
+@pytest.mark.parametrize("statistics", ["freeze", "update"])
 @pytest.mark.parametrize("key", ["vit", "resnet"])
 def test_a_transfer_of_the_last_block(key, statistics):
     generator = torch.Generator().manual_seed(1)
@@ -248,7 +248,7 @@ def test_a_transfer_of_the_last_block(key, statistics):
     statistics_moved = {name for name in moved - last if "running" in name or "num_batches" in name}
     assert moved - last == statistics_moved
     frozen_moved = {name for name in statistics_moved if not name.startswith("model.layer4")}
-    assert bool(frozen_moved) == (statistics == "drift" and key == "resnet")
+    assert bool(frozen_moved) == (statistics == "update" and key == "resnet")
     attack = Fgsm(algorithm="fgsm", eps=0.1)
     made = craft(network, images, data.test.labels, attack, 8, 0)
     assert made.shape == images.shape

@@ -117,7 +117,7 @@ def test_unfreezing_the_last_k_blocks_moves_them_and_no_other_bit(form, k):
     network = built(SMALL[form], classes=4)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     schedule = {"epochs": 2, "batch_size": 8, "lr": 0.1, "weight_decay": 0.01}
-    recipe = Recipe(trainable=Last(last=k, of="units"), frozen_statistics="hold", schedule=schedule)
+    recipe = Recipe(trainable=Last(last=k, of="units"), frozen_statistics="freeze", schedule=schedule)
     train(
         network,
         PreparedData(*[TensorSplit(images, torch.arange(24) % 4)] * 3),

@@ -1,6 +1,7 @@
 """What attacks raise, image by image, and how its gradient is brought to a size that no floor or rounding harms."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -21,6 +22,13 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """
     others, own = _others_and_own(logits, labels)
     return others.amax(1) - own
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """N x classes logits, N labels -> N cross entropies, log(1 + exp(log odds)): torch's numbers, but with a gradient
+    that keeps its direction where p_y is rounded to 1.
+    """
+    return F.softplus(log_odds(logits, labels))
 
 
 def over_0(odds: Tensor) -> Tensor:

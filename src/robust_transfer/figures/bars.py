@@ -27,7 +27,7 @@ def bars(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndarra
     """
     frame = starred(frame, "row", "column")
     metrics = spec["metrics"]
-    found = cells(frame, [about["metric"] for about in metrics])
+    found = cells(frame, [metric["metric"] for metric in metrics])
     values = found[metrics[0]["metric"]].value
     methods, groups = list(values.index), list(values.columns)
     colour = colours(methods)
@@ -37,22 +37,22 @@ def bars(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndarra
     shape = (len(metrics), 1) if stacked else (1, len(metrics))
     figure, panels = canvas(spec, *shape, width, 2.3)
     bar = 0.84 / len(methods)
-    for axis, about in zip(panels.flat, metrics, strict=True):
+    for axis, metric in zip(panels.flat, metrics, strict=True):
         handles = {}
-        for place, method in enumerate(methods):
-            height, reach = found[about["metric"]].line(method)
-            x = np.arange(len(groups)) + (place - (len(methods) - 1) / 2) * bar
+        for i, method in enumerate(methods):
+            height, reach = found[metric["metric"]].line(method)
+            x = np.arange(len(groups)) + (i - (len(methods) - 1) / 2) * bar
             # Beyond the last of the colours they begin again.
-            hatch = "....." if is_starred(method) else "/////" if place >= len(MANY) else None
+            hatch = "....." if is_starred(method) else "/////" if i >= len(MANY) else None
             handles[method] = axis.bar(
                 x, height, 0.92 * bar, color=colour[method], hatch=hatch, edgecolor="white", lw=0
             )
             axis.errorbar(x, height, reach, fmt="none", ecolor="0.2", elinewidth=0.7)
-            low = about.get("limits", [0, 100])[0]
+            low = metric.get("limits", [0, 100])[0]
             for centre in x[np.isnan(height)]:
                 axis.text(centre, low, " n/a", size=5, color=GREY, rotation=90, ha="center", va="bottom")
-        axis.set(ylim=about.get("limits", [0, 100]), xlim=(-0.55, len(groups) - 0.45))
-        axis.set(xlabel=spec.get("x", ""), ylabel=about["label"])
+        axis.set(ylim=metric.get("limits", [0, 100]), xlim=(-0.55, len(groups) - 0.45))
+        axis.set(xlabel=spec.get("x", ""), ylabel=metric["label"])
         axis.grid(axis="y")
         axis.tick_params("x", length=0)
         name_ticks(axis, groups, slot)

@@ -27,14 +27,14 @@ def curves(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndar
     Rows that are not the paper's have a star and open markers.
     """
     frame = starred(frame, "row")
-    metrics = {about["metric"]: about for about in spec["metrics"]}
+    metrics = {y_axis["metric"]: y_axis for y_axis in spec["metrics"]}
     found = cells(frame, list(metrics))
     table = found[next(iter(metrics))].value
     by_row = spec.get("panels", "metric") == "row"
     titles = list(table.index) if by_row else list(metrics)
     lines = list(metrics) if by_row else list(table.index)
     reference = spec.get("reference")
-    place = numbers([c for c in table.columns if not reference or c != reference["column"]], spec.get("values"))
+    x_of = numbers([c for c in table.columns if not reference or c != reference["column"]], spec.get("values"))
     colour, marker = colours(lines), markers(lines)
     across = 2 if len(titles) == 4 else min(len(titles), 3)
     figure, panels = canvas(
@@ -42,7 +42,7 @@ def curves(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndar
     )
     for axis, title in zip(panels.flat, titles, strict=False):
         # A panel of one row has the places of that row alone: what another row was measured at is no gap.
-        own = {c: n for c, n in place.items() if not by_row or c in set(frame.column[frame.row == title])}
+        own = {c: n for c, n in x_of.items() if not by_row or c in set(frame.column[frame.row == title])}
         for line in lines:
             metric, row = (line, title) if by_row else (title, line)
             x, shade = list(own.values()), colour[line]
@@ -52,8 +52,8 @@ def curves(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndar
             axis.plot(x, found[metric].value.loc[row, list(own)], color=shade, marker=marker[line], mfc=face)
             if reference:
                 axis.axhline(found[metric].value.loc[row, reference["column"]], color=shade, linestyle="--", lw=1)
-        about = spec["y"] if by_row else metrics[title]
-        axis.set(xlabel=spec["x"], ylabel=about["label"], ylim=about.get("limits"))
+        y_axis = spec["y"] if by_row else metrics[title]
+        axis.set(xlabel=spec["x"], ylabel=y_axis["label"], ylim=y_axis.get("limits"))
         axis.set_title(shown(title) if by_row else "")
         axis.grid()
         _ticks(axis, list(own.values()), spec.get("scale", "linear"))
@@ -68,12 +68,12 @@ def curves(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.ndar
     return figure
 
 
-def _ticks(axis: Axes, places: list[float], scale: str) -> None:
+def _ticks(axis: Axes, positions: list[float], scale: str) -> None:
     """Ticks where points are, as long as their numbers have room."""
     axis.set_xscale(scale)
-    if len(places) <= 8:
-        axis.xaxis.set_major_locator(FixedLocator(places))
+    if len(positions) <= 8:
+        axis.xaxis.set_major_locator(FixedLocator(positions))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter("{x:g}")
     elif scale == "linear":
-        axis.xaxis.set_major_locator(MaxNLocator(8, integer=all(place == int(place) for place in places)))
+        axis.xaxis.set_major_locator(MaxNLocator(8, integer=all(x == int(x) for x in positions)))

@@ -32,22 +32,22 @@ def examples(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.nd
     classes = [str(name) for name in (tensors["classes"] if "classes" in tensors else spec["classes"])]
     perturbation = adversarial.astype(float) - clean
     factor = spec.get("amplify") or amplification(perturbation)
-    said = [
+    answered = [
         answers(np.atleast_2d(tensors[f"{name}_prediction"]), label, classes, spec["models"])
         for name in ("clean", "adversarial")
     ]
-    most = [max(map(len, columns)) for columns in said]
+    most = [max(map(len, columns)) for columns in answered]
     names = ["clean", "", f"perturbation\n× {factor:g}", "adversarial", ""]
     heights = [WIDTH, LINE * most[0], WIDTH, WIDTH, LINE * most[1]]
     figure, panels = gallery(spec, names, len(clean), WIDTH, heights)
     for axes, images in zip(panels[[0, 2, 3]], (clean, 0.5 + factor * perturbation, adversarial), strict=True):
         for axis, image in zip(axes, np.clip(images, 0, 1), strict=True):
             picture(axis, image)
-    for axes, columns, count in zip(panels[[1, 4]], said, most, strict=True):
+    for axes, columns, count in zip(panels[[1, 4]], answered, most, strict=True):
         for axis, lines in zip(axes, columns, strict=True):
-            for place, (text, right) in enumerate(lines):
+            for i, (text, right) in enumerate(lines):
                 color = RIGHT if right else WRONG
-                axis.text(0.5, 1 - (place + 0.5) / count, text, color=color, size=6.5, ha="center", va="center")
+                axis.text(0.5, 1 - (i + 0.5) / count, text, color=color, size=6.5, ha="center", va="center")
     for axis, number in zip(panels[0], label, strict=True):
         axis.set_title(textwrap.fill(shown(classes[number]), LETTERS - 3))
     return figure

@@ -20,8 +20,8 @@ def gradients(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.n
     spec: title, measured, networks: [{tensor: name of its gradients, label}], from the top.
     """
     networks = spec["networks"]
-    rows = [tensors["images"], *(visible(tensors[about["tensor"]]) for about in networks)]
-    names = ["images", *(about["label"] for about in networks)]
+    rows = [tensors["images"], *(visible(tensors[network["tensor"]]) for network in networks)]
+    names = ["images", *(network["label"] for network in networks)]
     figure, panels = gallery(spec, names, len(rows[0]), 0.95, [0.95] * len(rows))
     for images, axes in zip(rows, panels, strict=True):
         for axis, image in zip(axes, images, strict=True):

@@ -19,12 +19,12 @@ def histogram(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.n
     spec: title, measured, x: label, panels: [{title, series: [{tensor, label}]}], bins: their number, 40 unless given.
     """
     values = {name: np.ravel(array)[np.isfinite(np.ravel(array))] for name, array in tensors.items()}
-    wanted = [about["tensor"] for panel in spec["panels"] for about in panel["series"]]
-    edges = np.histogram_bin_edges(np.concatenate([values[name] for name in wanted]), spec.get("bins", 40))
+    names = [series["tensor"] for panel in spec["panels"] for series in panel["series"]]
+    edges = np.histogram_bin_edges(np.concatenate([values[name] for name in names]), spec.get("bins", 40))
     figure, panels = canvas(spec, 1, len(spec["panels"]), 3.4, 2.4, sharey=True)
-    for axis, about in zip(panels.flat, spec["panels"], strict=True):
-        colour = colours(series["tensor"] for series in about["series"])
-        for series in about["series"]:
+    for axis, panel in zip(panels.flat, spec["panels"], strict=True):
+        colour = colours(series["tensor"] for series in panel["series"])
+        for series in panel["series"]:
             found, shade = values[series["tensor"]], colour[series["tensor"]]
             if not len(found):
                 axis.plot([], [], color=shade, label=f"{shown(series['label'])}: no values")
@@ -36,5 +36,5 @@ def histogram(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.n
             axis.axvline(found.mean(), color=shade, linestyle=":", lw=1.2)
         axis.set(xlabel=spec["x"], ylabel="Share of images (%)")
         axis.label_outer()
-        axis.legend(title=shown(about["title"]), loc="lower center", bbox_to_anchor=(0.5, 1), title_fontsize=8)
+        axis.legend(title=shown(panel["title"]), loc="lower center", bbox_to_anchor=(0.5, 1), title_fontsize=8)
     return figure

@@ -35,7 +35,7 @@ def place_labels(axis: Axes, labels: list[Label], lines: list[np.ndarray], size:
     points = axis.transData.transform([label[:2] for label in labels])
     marks = _boxes(points, unit * np.array([[label.radius] for label in labels]))
     taken = [marks, *(_boxes(_along(axis.transData.transform(line), 2 * unit), unit) for line in lines)]
-    for place, (label, point) in enumerate(zip(labels, points, strict=True)):
+    for i, (label, point) in enumerate(zip(labels, points, strict=True)):
         text = axis.text(0, 0, shown(label.text), size=size)
         half = np.array(text.get_window_extent().size) / 2
         text.remove()
@@ -47,7 +47,7 @@ def place_labels(axis: Axes, labels: list[Label], lines: list[np.ndarray], size:
         covered = _common(boxes[:, None], np.vstack(taken)).sum(1)
         covered += np.repeat(range(len(GAPS)), len(DIRECTIONS)) * 0.08 * area  # rather across a line than far away
         covered += 10 * (area - _common(boxes, np.array(axis.bbox.extents)))  # what would stick out of the panel
-        others = np.delete(marks, place, axis=0)
+        others = np.delete(marks, i, axis=0)
         for candidate in np.flatnonzero(far):
             leader = _boxes(_along(np.array([point, point + offsets[candidate]]), unit), unit / 2)
             covered[candidate] += 10 * _common(leader[:, None], others).sum()

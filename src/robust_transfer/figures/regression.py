@@ -28,12 +28,12 @@ def regression(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.
     frame: one cell a row and column, with the columns of tables 2 and 3, measured or printed.
     spec: title, measured, panels: [{title, x: [column before, column after], y: the same, x_label, y_label}].
     """
-    columns = {column for about in spec["panels"] for column in (*about["x"], *about["y"])}
+    columns = {column for panel in spec["panels"] for column in (*panel["x"], *panel["y"])}
     frame = starred(frame[frame.column.isin(columns)], "row")
     wide = frame.pivot(index="row", columns="column").reindex(frame.row.unique())
     across = min(len(spec["panels"]), 2)
     figure, panels = canvas(spec, -(-len(spec["panels"]) // across), across, 3.5, 3.1)
-    drawn = [_panel(axis, wide, about) for axis, about in zip(panels.flat, spec["panels"], strict=False)]
+    drawn = [_panel(axis, wide, panel) for axis, panel in zip(panels.flat, spec["panels"], strict=False)]
     for axis in panels.flat[len(drawn) :]:
         axis.remove()
     figure.draw_without_rendering()
@@ -49,10 +49,10 @@ def improvement(wide: pd.DataFrame, before: str, after: str) -> tuple[np.ndarray
     models see the same test images, so that it is rather too wide.
     """
     numbers = wide[["value", "ci_low", "ci_high"]].astype(float)
-    of = {name: numbers.xs(name, axis=1, level=1) for name in (before, after)}
-    half = {name: (each.ci_high - each.ci_low) / 2 for name, each in of.items()}
-    ratio = of[after].value / of[before].value
-    relative = np.hypot(half[after] / of[after].value, half[before] / of[before].value)
+    values_of = {name: numbers.xs(name, axis=1, level=1) for name in (before, after)}
+    half = {name: (each.ci_high - each.ci_low) / 2 for name, each in values_of.items()}
+    ratio = values_of[after].value / values_of[before].value
+    relative = np.hypot(half[after] / values_of[after].value, half[before] / values_of[before].value)
     return np.asarray(100 * (ratio - 1)), np.asarray(100 * ratio * relative)
 
 
@@ -84,11 +84,11 @@ def _squared(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
     return (x * y).sum(axis) ** 2 / ((x**2).sum(axis) * (y**2).sum(axis))
 
 
-def _panel(axis: Axes, wide: pd.DataFrame, about: dict[str, Any]) -> tuple[list[Label], list[np.ndarray]]:
+def _panel(axis: Axes, wide: pd.DataFrame, panel: dict[str, Any]) -> tuple[list[Label], list[np.ndarray]]:
     """Draw a panel; the names of its points, and the lines that these names are to keep clear of."""
-    (x, spread), (y, reach) = (improvement(wide, *about[side]) for side in "xy")
-    there = np.isfinite(x) & np.isfinite(y)
-    known = there & np.array([not is_starred(row) for row in wide.index])
+    (x, spread), (y, reach) = (improvement(wide, *panel[side]) for side in "xy")
+    finite = np.isfinite(x) & np.isfinite(y)
+    known = finite & np.array([not is_starred(row) for row in wide.index])
     fit = r_squared(x[known], y[known])
     line = np.full((2, 2), np.nan)
     if np.isfinite(fit):
@@ -100,14 +100,14 @@ def _panel(axis: Axes, wide: pd.DataFrame, about: dict[str, Any]) -> tuple[list[
     axis.errorbar(x, y, reach, spread, fmt="none", ecolor="0.8", elinewidth=0.7, zorder=1)
     axis.plot(*line.T, color=FEW[1], zorder=2)
     axis.plot(x[known], y[known], "o", color=FEW[0], mec="white", mew=0.5, zorder=3)
-    if (own := there & ~known).any():
+    if (own := finite & ~known).any():
         axis.plot(x[own], y[own], "o", mfc="white", mec=FEW[0], zorder=3)
     axis.margins(0.14, 0.1)
-    axis.set(xlabel=about["x_label"], ylabel=about["y_label"])
+    axis.set(xlabel=panel["x_label"], ylabel=panel["y_label"])
     title = "$R^2$ not defined"
     if np.isfinite(fit):
         low, high = interval(x[known], y[known])
         title = f"{'rising' if slope > 0 else 'falling'}, $R^2$ = {fit:.2f} ({low:.2f} to {high:.2f})"
-    axis.set_title(f"{shown(about['title'])}\n{title}, n = {known.sum()}".lstrip())
-    names = [Label(*point) for point in zip(x[there], y[there], wide.index[there], strict=True)]
+    axis.set_title(f"{shown(panel['title'])}\n{title}, n = {known.sum()}".lstrip())
+    names = [Label(*point) for point in zip(x[finite], y[finite], wide.index[finite], strict=True)]
     return names, [line, error_bars(x, y, spread, reach)]

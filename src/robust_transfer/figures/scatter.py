@@ -26,24 +26,24 @@ def scatter(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.nda
     Rows and columns that are not the paper's have a star and open markers, and do not count in the correlations.
     """
     frame = starred(frame, "row", "column")
-    found = cells(frame, [about["metric"] for about in (spec["y"], *spec["x"])])
+    found = cells(frame, [quantity["metric"] for quantity in (spec["y"], *spec["x"])])
     y = found[spec["y"]["metric"]]
     colour, marker = colours(y.value.index), markers(y.value.columns)
     figure, panels = canvas(spec, 1, len(spec["x"]), 2.9, 2.6, sharey=True)
-    for axis, about in zip(panels.flat, spec["x"], strict=True):
-        x = found[about["metric"]]
+    for axis, quantity in zip(panels.flat, spec["x"], strict=True):
+        x = found[quantity["metric"]]
         for row in y.value.index:
             height, reach = y.line(row)
-            place, spread = x.line(row)
-            axis.errorbar(place, height, reach, spread, fmt="none", ecolor="0.75", elinewidth=0.7, zorder=1)
-            for column, *point in zip(y.value.columns, place, height, strict=True):
+            position, spread = x.line(row)
+            axis.errorbar(position, height, reach, spread, fmt="none", ecolor="0.75", elinewidth=0.7, zorder=1)
+            for column, *point in zip(y.value.columns, position, height, strict=True):
                 look = _look(colour[row], is_starred(row) or is_starred(column))
                 axis.plot(*point, marker[column], ms=5.5, **look)
         logarithmic = _scale(axis, x)
         paper = [np.array([not is_starred(name) for name in names]) for names in (y.value.index, y.value.columns)]
         shown_x, shown_y = (found.value.to_numpy()[np.ix_(*paper)] for found in (x, y))
         axis.set_title(correlations(shown_x, shown_y, logarithmic), fontsize=7)
-        axis.set(xlabel=about["label"])
+        axis.set(xlabel=quantity["label"])
         axis.grid()
     panels[0, 0].set_ylabel(spec["y"]["label"])
     headings = [spec.get("rows", "Method"), spec.get("columns", "Data set")]

@@ -97,20 +97,20 @@ def legend(panels: np.ndarray, entries: Mapping[str, Artist], beside: bool = Fal
         root.set_size_inches(width + entry, max(height, 0.15 * lines + 0.7))
     else:
         root.set_size_inches(width, height + 0.16 * lines)
-    place = "outside right upper" if beside else "outside upper center"
-    return figure.legend(entries.values(), names, loc=place, ncols=columns)
+    loc = "outside right upper" if beside else "outside upper center"
+    return figure.legend(entries.values(), names, loc=loc, ncols=columns)
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:
     """A colour a name, in the order given; they repeat from the eleventh name on."""
     names = list(names)
     scheme = FEW if len(names) <= len(FEW) else MANY
-    return {name: scheme[place % len(scheme)] for place, name in enumerate(names)}
+    return {name: scheme[i % len(scheme)] for i, name in enumerate(names)}
 
 
 def markers(names: Iterable[str]) -> dict[str, str]:
     """A marker a name, in the order given; they repeat from the thirteenth name on."""
-    return {name: MARKERS[place % len(MARKERS)] for place, name in enumerate(names)}
+    return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(names)}
 
 
 def shown(name: str) -> str:

@@ -50,15 +50,15 @@ def tradeoff(frame: pd.DataFrame, spec: dict[str, Any], tensors: dict[str, np.nd
         panel = number if apart else 0
         axis = axes[panel]
         measured = set(frame.column[(frame.row == row) & (frame.metric == spec["x"]["metric"])])
-        places = swept if measured & swept.keys() else dict.fromkeys(measured, np.nan)
-        (x, spread), (y, reach) = xs.line(row, list(places)), ys.line(row, list(places))
+        strengths = swept if measured & swept.keys() else dict.fromkeys(measured, np.nan)
+        (x, spread), (y, reach) = xs.line(row, list(strengths)), ys.line(row, list(strengths))
         axis.errorbar(x, y, reach, spread, fmt="none", ecolor="0.8", elinewidth=0.7, zorder=1)
         axis.plot(x, y, color=colour[row], marker=marker[row], mfc=faces[row])
-        star = np.isclose(list(places.values()), chosen.get(row, np.nan))
+        star = np.isclose(list(strengths.values()), chosen.get(row, np.nan))
         if row in chosen and star.sum() != 1:
             raise ValueError(f"{row}: {chosen[row]:g} is chosen, and is not one of {', '.join(swept)}")
         axis.plot(x[star], y[star], "*", color=colour[row], ms=STAR, mec="black", mew=0.7, zorder=3)
-        for at_x, at_y, value, is_star in zip(x, y, places.values(), star, strict=True):
+        for at_x, at_y, value, is_star in zip(x, y, strengths.values(), star, strict=True):
             if np.isfinite(at_x + at_y + value):
                 labels[panel].append(Label(at_x, at_y, f"{value:g}", STAR / 2 if is_star else 3.0))
         lines[panel] += [np.stack([x, y], axis=1), error_bars(x, y, spread, reach)]

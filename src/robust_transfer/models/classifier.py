@@ -209,20 +209,20 @@ def _holds_something(module: nn.Module) -> bool:
     return bool(own)
 
 
-def with_held_statistics(
+def modules_in_eval(
     network: Classifier, frozen: list[nn.Module], frozen_statistics: str, trained_statistics: str
 ) -> list[nn.Module]:
-    """What training leaves in evaluation mode: the frozen modules and the other batch norms, each under "hold"."""
-    held = list(frozen) if frozen_statistics == "hold" else []
-    if trained_statistics == "hold":
-        held += [m for m in network.modules() if isinstance(m, NORMS) and m not in set(frozen)]
-    return held
+    """What training leaves in evaluation mode: the frozen modules and the other batch norms, each under "freeze"."""
+    in_eval = list(frozen) if frozen_statistics == "freeze" else []
+    if trained_statistics == "freeze":
+        in_eval += [m for m in network.modules() if isinstance(m, NORMS) and m not in set(frozen)]
+    return in_eval
 
 
-def training_mode(network: nn.Module, held: list[nn.Module]) -> None:
+def training_mode(network: nn.Module, in_eval: list[nn.Module]) -> None:
     """Training mode, but for the modules named, whose running statistics stay and normalise."""
     network.train()
-    for module in held:
+    for module in in_eval:
         module.training = False  # not eval(): a module with a frozen parameter of its own may hold layers that train
 
 

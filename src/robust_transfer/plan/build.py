@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from robust_transfer.errors import UserError
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import AnyAttack, AnyDataset, AnyNetwork, Augmentation, Recipe, Smoothing, Spec
 from robust_transfer.stages.bring import Bring
@@ -99,16 +98,10 @@ def craft(
     split: str = "test",
     beaten: Sequence[Node] = (),
 ) -> Node:
-    """Adversarial examples of a split of `data`, made against `model`. beaten: outcomes whose wrong images stay clean.
+    """Adversarial examples of a split of `data`, made against `model`.
 
-    Raises:
-        UserError: where the data set is known to have too few classes for the attack.
+    beaten: outcomes whose wrong images stay clean.
     """
-    classes = KINDS[data.kind].parse(data.spec).classes
-    if classes and len(classes) < attack.fewest_classes:
-        raise UserError(
-            f"{attack.slug} needs {attack.fewest_classes} classes, and {data.slug} has {len(classes)}; write pgd"
-        )
     earlier = {f"beaten{i}": outcomes for i, outcomes in enumerate(beaten)}
     return node(plan, "craft", Craft(attack=attack, split=split, seed=seed), model=model, data=data, **earlier)
 
@@ -126,14 +119,14 @@ def attacked(
     attack: AnyAttack,
     seed: int,
     split: str = "test",
-    by: Node | None = None,
+    surrogate: Node | None = None,
 ) -> Node:
-    """Each image's outcome under `model`, shown what an attack made against it, or against another model: `by`.
+    """Each image's outcome under `model`, shown what an attack made against it, or against another model: `surrogate`.
 
     Of an attack with members, each attacks the images that the former left right under the model it is made against,
     and an image is wrong if `model` is wrong on any member's example of it.
     """
-    target = by or model
+    target = surrogate or model
     examples: list[Node] = []
     for member in attack.members():
         beaten = [evaluate(plan, target, data, earlier) for earlier in examples]

@@ -15,11 +15,9 @@ from robust_transfer.plan.specs import (
     AnyDataset,
     AnyNetwork,
     Count,
-    Network,
     Positive,
     Schedule,
     Spec,
-    Trainable,
     WholeNumber,
 )
 
@@ -105,7 +103,7 @@ class Settings(Spec):
     def seeded(self, schedule: Schedule) -> Schedule:
         """A schedule with the config's seed, unless it has one of its own."""
         own = "seed" in schedule.model_fields_set
-        return schedule if own else schedule.model_copy(update={"seed": self.seed})
+        return schedule if own else schedule.with_(seed=self.seed)
 
 
 def _is_of(path: str, section: str, names: Collection[str]) -> bool:
@@ -207,12 +205,3 @@ def look_up(name: str, known: Mapping[str, Known], what: str, path: str, mistake
             mistakes.append(f"{path}: unknown {what} {name!r}; {one_of}")
         return None
     return known[name]
-
-
-def check_depth(trainable: Trainable, network: Network | None, path: str, mistakes: list[str]) -> None:
-    """A depth must lie within the network."""
-    if network is None or isinstance(trainable, str):
-        return
-    available = getattr(network, trainable.of)
-    if trainable.last > available:
-        mistakes.append(f"{path}: the last {trainable.last} {trainable.of} are wanted, but the network has {available}")

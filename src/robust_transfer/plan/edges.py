@@ -168,7 +168,8 @@ def _of_help(node: Node, recipe: Recipe, parents: dict[str, Model], model: Model
     for name in {**recipe.terms.used, **dict.fromkeys(recipe.tuned)}:
         needs = recipe.terms.forms[name].needs if name in recipe.terms.forms else None
         if needs and needs not in node.parents:
-            yield Misfit(node, recipe, f"terms.{name}", f"the run has no {needs}; give it some, or leave the term out")
+            remedy = "name one" if needs == "start" else f"write {needs}: true"
+            yield Misfit(node, recipe, f"terms.{name}", f"the run has no {needs}; {remedy}, or leave the term out")
     if recipe.tuned and "tuned" not in node.parents:
         yield Misfit(node, recipe, "tuned", "there is no choice to take values from; write the values")
     teacher, start = parents.get("teacher"), parents.get("start")

@@ -61,9 +61,9 @@ SWITCHES: dict[str, Switch] = {
     "D4a": Switch(
         study="cartl",
         topic="batch norm's statistics in learning without forgetting",
-        paper="as Shafahi: held",
-        code="move",
-        corrected="held",
+        paper="as Shafahi: frozen",
+        code="updated",
+        corrected="frozen",
     ),
     "D4b": Switch(
         study="cartl",
@@ -89,9 +89,9 @@ SWITCHES: dict[str, Switch] = {
     "D5": Switch(
         study="cartl",
         topic="batch norm statistics of the frozen part in NEFT",
-        paper="held, as in plain fine-tuning",
-        code="drift",
-        corrected="held",
+        paper="frozen, as in plain fine-tuning",
+        code="updated",
+        corrected="frozen",
     ),
     "D6a": Switch(
         study="cartl",
@@ -173,9 +173,9 @@ SWITCHES: dict[str, Switch] = {
     "D11": Switch(
         study="vaishnavi",
         topic="batch norm statistics where the last layer alone trains",
-        paper="held",
-        code="drift",
-        corrected="held",
+        paper="frozen",
+        code="updated",
+        corrected="frozen",
     ),
     "D12": Switch(
         study="davchev",
@@ -209,9 +209,9 @@ SWITCHES: dict[str, Switch] = {
     "D16": Switch(
         study="davchev",
         topic="batch norm statistics of the frozen part",
-        paper="held",
-        code="drift",
-        corrected="held",
+        paper="frozen",
+        code="updated",
+        corrected="frozen",
     ),
     "D17": Switch(
         study="renofeation",

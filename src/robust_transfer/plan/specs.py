@@ -38,7 +38,7 @@ from robust_transfer.specs.fields import (
     number,
 )
 from robust_transfer.specs.networks import IMAGENET, AnyNormalise, Network, Normalise
-from robust_transfer.specs.parts import Head, Last, Trainable, trainable_slug
+from robust_transfer.specs.parts import FrozenStatistics, Head, Last, Trainable, TrainedStatistics, trainable_slug
 from robust_transfer.specs.schedules import Augmentation, Averaging, Schedule
 from robust_transfer.specs.smoothing import Smoothing
 from robust_transfer.specs.terms import Term

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from scipy.stats import beta, binomtest, norm
+from scipy.stats import beta, norm
 from torch import Tensor, nn
 
 from robust_transfer.attacks.ready import attack_ready
@@ -59,18 +59,6 @@ def certify(model: nn.Module, image: Tensor, smoothing: Smoothing, *, seed: int,
     )
     top = int(predictions[: smoothing.n0].bincount().argmax())
     return certificate(top, int((predictions[smoothing.n0 :] == top).sum()), smoothing)
-
-
-def predict_smoothed(
-    model: nn.Module, image: Tensor, n: int, alpha: float, sigma: float, *, seed: int, index: int, batch: int
-) -> int:
-    """The smoothed classifier's class without a radius, or ABSTAINED (Cohen et al. 2019, PREDICT in section 3.2.1).
-
-    The commonest of n samples' classes, where it beats the second at level alpha; the rest as in certify.
-    """
-    counts = noisy_predictions(model, image, n, sigma, seed=seed, index=index, batch=batch).bincount(minlength=2)
-    (first, second), (top, _) = (values.tolist() for values in counts.topk(2))
-    return top if binomtest(first, first + second, 0.5).pvalue <= alpha else ABSTAINED
 
 
 def certify_set(

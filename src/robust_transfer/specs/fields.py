@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SerializationInfo
 
 
 def number(value: Any) -> Any:
@@ -54,6 +54,25 @@ Count = Annotated[int, BeforeValidator(no_bool), Field(ge=1)]
 WholeNumber = Annotated[int, BeforeValidator(no_bool), Field(ge=0)]
 
 
+CANONICAL = "canonical"
+"""The context in which a spec gives its canonical form."""
+
+
+def formerly(**words: str) -> tuple[BeforeValidator, PlainSerializer]:
+    """Of a field, the earlier names of its words: they are still read, and still stand in canonical form, so that no id
+    changes with them.
+    """
+    now = {earlier: word for word, earlier in words.items()}
+
+    def serialised(word: str, info: SerializationInfo) -> str:
+        return words[word] if info.context == CANONICAL else word
+
+    def read(word: Any) -> Any:
+        return now.get(word, word) if isinstance(word, str) else word
+
+    return BeforeValidator(read), PlainSerializer(serialised, return_type=str)
+
+
 class Spec(BaseModel):
     """A validated, immutable value; unknown keys are refused."""
 
@@ -61,7 +80,7 @@ class Spec(BaseModel):
 
     def canonical(self) -> dict[str, Any]:
         """The spec as plain JSON values, without defaults and labels: what the id is made from."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        return self.model_dump(mode="json", exclude_defaults=True, context=CANONICAL)
 
     def warnings(self) -> Iterator[str]:
         """Sentences on what is suspicious in it, or in the specs in it, and may be wanted all the same; they stand in

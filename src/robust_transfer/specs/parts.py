@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag, model_validator
 
-from robust_transfer.specs.fields import Count, Fraction, Spec, in_slug
+from robust_transfer.specs.fields import Count, Fraction, Spec, formerly, in_slug
 
 
 class Last(Spec):
@@ -37,6 +37,12 @@ Trainable = Annotated[
 def trainable_slug(trainable: Trainable) -> str:
     """`all`, `head` or `last1stages`."""
     return trainable if isinstance(trainable, str) else f"last{trainable.last}{trainable.of}"
+
+
+FrozenStatistics = Annotated[Literal["freeze", "update"], *formerly(freeze="hold", update="drift")]
+"""What becomes of batch norm's running statistics in the frozen part."""
+TrainedStatistics = Annotated[Literal["freeze", "update"], *formerly(freeze="hold", update="move")]
+"""The same in the part that trains."""
 
 
 class Head(Spec):

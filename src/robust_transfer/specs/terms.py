@@ -22,15 +22,15 @@ class Term(Spec):
     field for it, where the others have their defaults.
     """
 
-    word: ClassVar[str] = ""
+    slug_part: ClassVar[str] = ""
     """What it adds to the slugs of trainings."""
-    of: ClassVar[Literal["batch", "step", "weights"]] = "step"
+    function_of: ClassVar[Literal["batch", "step", "weights"]] = "step"
     """What it is a function of: each batch that the network is shown, clean or adversarial (a `Shown`; its value counts
     as that batch does), a whole iteration (a `Step`), or the weights alone."""
     replaces_cross_entropy: ClassVar[bool] = False
     """Whether it takes the place of the cross entropy of what it is a function of."""
-    needs: ClassVar[Literal["teacher", "features"] | None] = None
-    """What a run must have beside data and start: the parent of its node, by role."""
+    needs: ClassVar[Literal["start", "teacher", "features"] | None] = None
+    """What a run must have beside data: the parent of its node, by role."""
     has_accuracy: ClassVar[bool] = True
     """Whether the network that it trains predicts classes, so that its accuracy can be measured."""
     rank: ClassVar[int] = 0
@@ -63,7 +63,7 @@ class Term(Spec):
         """Take that away when the training is over, in place."""
 
     def begin(self, training: "Objective") -> Callable[[Any], "Tensor"]:
-        """The weighted term as a function of what `of` says, giving a scalar; asked for once, at the run's start.
+        """The weighted term, a function of what `function_of` says that gives a scalar; asked for once, at the start.
 
         Raises:
             UserError: where the run lacks what the term needs.
@@ -130,10 +130,10 @@ class TermsBase(Spec):
         return all(term.has_accuracy for term in self.used.values())
 
     def slug(self, tuned: Iterable[str] = ()) -> str:
-        """The words of the terms that are there with their numbers, or will be when the tuned values are known."""
-        told = {name: term.word and term.word + term.numbers for name, term in self.used.items()}
-        told |= {name: form.word for name, form in self.forms.items() if name in {*tuned}}
-        return "".join(told.get(name, "") for name in self.forms)
+        """The parts of the terms that are there with their numbers, or will be when the tuned values are known."""
+        parts = {name: term.slug_part and term.slug_part + term.numbers for name, term in self.used.items()}
+        parts |= {name: form.slug_part for name, form in self.forms.items() if name in {*tuned}}
+        return "".join(parts.get(name, "") for name in self.forms)
 
     def mistakes(self, recipe: "Recipe") -> Iterator[str]:
         """A sentence for everything in a recipe that does not go with its terms, each beginning with the key."""
@@ -143,9 +143,9 @@ class TermsBase(Spec):
         for name, term in used.items():
             if term.replaces_cross_entropy:
                 # Without batches of examples nothing is left to a term of them.
-                lost = {"batch", "step"} if term.of == "step" else set()
-                for other, its in used.items():
-                    if other != name and (its.replaces_cross_entropy or its.of in lost):
+                lost = {"batch", "step"} if term.function_of == "step" else set()
+                for other, replaced in used.items():
+                    if other != name and (replaced.replaces_cross_entropy or replaced.function_of in lost):
                         yield f"terms.{other}: {name} takes the place of what it is computed from; leave one out"
 
     def with_weights(self, values: dict[str, float]) -> "TermsBase":

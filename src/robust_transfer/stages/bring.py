@@ -8,13 +8,13 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from robust_transfer.errors import UserError
 from robust_transfer.models.families import AnyNetwork
-from robust_transfer.specs.fields import Spec
+from robust_transfer.specs.origins import Origin
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
 
@@ -27,24 +27,13 @@ HEADLESS = 2
 """Classes of the head that weights without one get."""
 
 
-class Bring(Spec):
-    """A network, and where its weights are: their published name, or a state dict in data_root/weights and its sha256.
-
-    The state dict has the names of the network's own library (torchvision, timm), or ours (that of a model that was
-    trained here, too).
-    """
+class Bring(Origin):
+    """A network, and where its weights come from."""
 
     network: AnyNetwork
-    weights: str | None = None
-    file: str | None = None
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
 
     @model_validator(mode="after")
-    def _one_origin(self):
-        if (self.weights is None) == (self.file is None):
-            raise ValueError("weights: give either torchvision's name of the weights, or file and sha256")
-        if (self.file is None) != (self.sha256 is None):
-            raise ValueError("sha256: file and sha256 go together")
+    def _are_published(self):
         if self.weights and not self.network.has_weights:
             raise ValueError(f"weights: none are published for {self.network.family}; give file and sha256")
         return self

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robust_transfer.errors import UserError
 from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec, WholeNumber
 from robust_transfer.specs.smoothing import Smoothing
@@ -62,21 +61,18 @@ def run(job: Job) -> dict[str, Any]:
         if stop.signal is not None:
             raise Interrupted(stop.signal)
 
-    with listening() as stop:
-        try:
-            made = certify_set(
-                network.to(job.device),
-                part.images,
-                indices,
-                smoothing,
-                seed=job.spec.seed,
-                batch=BATCH,
-                device=job.device,
-                progress=save,
-                done=_done(state, job.node.id),
-            )
-        except FloatingPointError as error:
-            raise UserError(f"{error}; {job.node.parents['model']} has diverged: look at its log") from None
+    with listening() as stop, job.blaming("model"):
+        made = certify_set(
+            network.to(job.device),
+            part.images,
+            indices,
+            smoothing,
+            seed=job.spec.seed,
+            batch=BATCH,
+            device=job.device,
+            progress=save,
+            done=_done(state, job.node.id),
+        )
     table = pd.DataFrame(made, columns=Certificate._fields)
     table.insert(0, "index", indices)
     table.insert(1, "label", part.labels[indices].tolist())

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from robust_transfer.attacks.algorithms import AnyAttack
-from robust_transfer.errors import UserError
 from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec, WholeNumber
 from robust_transfer.stages.job import Job
@@ -49,29 +48,27 @@ def run(job: Job) -> dict[str, Any]:
     network, *_ = files.load(job.parent("model"))
     network.to(job.device)
     earlier = [pd.read_parquet(job.parent(role)) for role in job.parents if role.startswith("beaten")]
-    left = torch.ones(len(part), dtype=torch.bool)
+    attacked = torch.ones(len(part), dtype=torch.bool)
     for outcomes in earlier:
-        left &= torch.from_numpy((outcomes.prediction == outcomes.label).to_numpy(copy=True))
+        attacked &= torch.from_numpy((outcomes.prediction == outcomes.label).to_numpy(copy=True))
     examples = torch.empty(part.images.shape, dtype=torch.uint16)
     bits = examples.view(torch.int16)  # torch doesn't write uint16 by index
-    bits[~left] = units(part.images[~left]).to(torch.int16)
-    try:
-        bits[left] = craft(
+    bits[~attacked] = units(part.images[~attacked]).to(torch.int16)
+    with job.blaming("model"):
+        bits[attacked] = craft(
             network,
-            part.images[left],
-            part.labels[left],
+            part.images[attacked],
+            part.labels[attacked],
             job.spec.attack,
             batch_size=BATCH,
             seed=job.spec.seed,
             device=job.device,
         ).view(torch.int16)
-    except FloatingPointError as error:
-        raise UserError(f"{error}; the training of {job.node.parents['model']} has diverged: look at its log") from None
     save_file({"examples": examples}, job.output)
-    zero = zero_gradients(network, part.images[left], part.labels[left], BATCH, job.device)
+    zero = zero_gradients(network, part.images[attacked], part.labels[attacked], BATCH, job.device)
     metrics: dict[str, Any] = {"n": len(part), "zero_gradients": zero}
     if earlier:
-        metrics["attacked"] = int(left.sum())
+        metrics["attacked"] = int(attacked.sum())
     if zero > 0.5:
         metrics["warnings"] = [NO_GRADIENTS]
         log.warning("%s (here %.0f %%)", NO_GRADIENTS, 100 * zero)

@@ -24,7 +24,7 @@ from robust_transfer.studies.base import Study
 from robust_transfer.studies.cartl import Cartl
 from robust_transfer.studies.custom import Custom
 from robust_transfer.studies.davchev import Davchev
-from robust_transfer.studies.places import at_edges
+from robust_transfer.studies.misfits import at_edges
 from robust_transfer.studies.renofeation import Renofeation
 from robust_transfer.studies.shafahi import Shafahi
 from robust_transfer.studies.vaishnavi import Vaishnavi

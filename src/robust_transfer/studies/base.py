@@ -292,7 +292,7 @@ class Study(Generic[S]):
     ) -> Recipe:
         """The recipe of a run that trains the network `of`; values: what a grid search tries (Recipe.with_values)."""
         augmented = augmentation.model_dump() if augmentation else {}
-        recipe = Recipe(schedule=self.settings.seeded(schedule).model_copy(update=augmented), **parts)
+        recipe = Recipe(schedule=self.settings.seeded(schedule).with_(**augmented), **parts)
         if beyond := checks.too_deep(recipe, of):
             part, sentence = beyond
             self._mistaken(self._path(part), sentence)
@@ -325,15 +325,12 @@ class Study(Generic[S]):
         return build.evaluate(self.plan, model.node, model.data.node, examples)
 
     def attacked(
-        self, model: Model, attack: AnyAttack, by: Model | None = None, split: SplitName | None = None
+        self, model: Model, attack: AnyAttack, surrogate: Model | None = None, split: SplitName | None = None
     ) -> Node:
-        """Each image's outcome under an attack on this very model, or on another one: `by`. split: as in `clean`."""
-        if sentence := checks.too_few_classes(attack, model.data.dataset):
-            self._mistaken(self._path(attack), sentence)
-            return self.clean(model, split)
-        by, split, seed = by or model, split or self._evaluated(model.data), self.settings.seed
-        attack = self._in_units_of(by.network, attack)
-        return build.attacked(self.plan, model.node, model.data.node, attack, seed, split, by=by.node)
+        """Each image's outcome under an attack on this very model, or on a surrogate. split: as in `clean`."""
+        surrogate, split, seed = surrogate or model, split or self._evaluated(model.data), self.settings.seed
+        attack = self._in_units_of(surrogate.network, attack)
+        return build.attacked(self.plan, model.node, model.data.node, attack, seed, split, surrogate=surrogate.node)
 
     def certificates(self, model: Model, smoothing: Smoothing) -> Node:
         """The smoothed model's certificates."""

@@ -19,6 +19,7 @@ from robust_transfer.plan.specs import (
     Augmentation,
     Count,
     FeatureDistance,
+    FrozenStatistics,
     Head,
     Inputs,
     Last,
@@ -29,7 +30,7 @@ from robust_transfer.plan.specs import (
     Terms,
     TrainingAttack,
 )
-from robust_transfer.studies import checks, extra, forgetting
+from robust_transfer.studies import extra, forgetting
 from robust_transfer.studies.base import Cell, Data, Model, Numbers, Units, figure, in_row, placed, table
 from robust_transfer.studies.checks import DatasetName, NetworkName, Refers, TargetName
 from robust_transfer.studies.extra import NONE, Paper, ours
@@ -102,8 +103,8 @@ class NonExpansive(Spec):
     """The beta of table 3's NEFT without FDM."""
     power_iterations: Count
     """Power iterations that estimate a spectral norm in each pass in training."""
-    frozen_statistics: Literal["hold", "drift"]
-    """Whether batch norm's running statistics are held in the frozen part, or drift with the new data."""
+    frozen_statistics: FrozenStatistics
+    """Whether batch norm's running statistics stay in the frozen part, or are updated with the new data."""
 
 
 class Baseline(Forgetting):
@@ -160,8 +161,8 @@ class Section(extra.Section):
     """The new head's weights: PyTorch's default, or from U[0, 1)."""
     affine: Literal["train", "freeze"]
     """Whether batch norms' scale and shift train in the fine-tuned part; table 1 has both."""
-    frozen_statistics: Literal["hold", "drift"]
-    """Whether batch norm's running statistics are held in the frozen part of vanilla transfer, or drift; table 1 has
+    frozen_statistics: FrozenStatistics
+    """Whether batch norm's running statistics stay in the frozen part of vanilla transfer, or are updated; table 1 has
     both.
     """
     fdm: Distance
@@ -215,7 +216,7 @@ class Cartl(Paper[Section]):
     def headline(self) -> Headline:
         """The three methods in the first scenario of table 4."""
         row = self.row(self.section.comparison[0])
-        return "table4", [(row, f"{method} {what}") for method in METHODS for what in ("Acc.", "Rob.")]
+        return "table4", [(row, f"{method} {measure}") for method in METHODS for measure in ("Acc.", "Rob.")]
 
     def measured(self) -> str:
         attack = self.section.attack
@@ -317,7 +318,7 @@ class Cartl(Paper[Section]):
         return {
             name: self.own(method, data, source, **inputs)
             for name, method in self.section.extra.methods.items()
-            if method.source(pair.source) == pair.source and (method.whole or not inputs)
+            if method.source(pair.source) == pair.source and (method.takes_all or not inputs)
         }
 
     # ---- cells -------------------------------------------------------------------------------------------------------
@@ -359,7 +360,7 @@ class Cartl(Paper[Section]):
         """Vanilla transfer, with batch norm's parts frozen or not."""
         for scenario in self.section.batch_norm:
             for row, affine in (("-", "train"), ("W b", "freeze")):
-                for column, statistics in (("W b", "drift"), ("mu sigma W b", "hold")):
+                for column, statistics in (("W b", "update"), ("mu sigma W b", "freeze")):
                     model = self.vanilla(scenario, scenario.k, affine=affine, frozen_statistics=statistics)
                     yield from self.columns(f"{scenario} (k = {scenario.k.last}) {row}", column, model)
 
@@ -397,7 +398,8 @@ class Cartl(Paper[Section]):
             }
             for row, model in models.items():
                 yield from self.columns(row, case, model)
-                if not checks.too_few_classes(attack, model.data.dataset):
+                classes = model.data.dataset.classes
+                if not classes or len(classes) >= attack.fewest_classes:
                     yield from ours(placed(row, f"{case} Rob. (auto-PGD)", self.robustness(model, attack)))
 
     def scale_free(self) -> Apgd:

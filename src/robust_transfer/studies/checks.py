@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, Discriminator, Tag
 
 from robust_transfer.plan.config import Settings, look_up
-from robust_transfer.plan.specs import AnyAttack, AnyDataset, AnyNetwork, Last, Recipe, Schedule, Spec
+from robust_transfer.plan.specs import AnyNetwork, Last, Recipe, Schedule, Spec
 
 # ---- references ------------------------------------------------------------------------------------------------------
 
@@ -18,11 +18,11 @@ from robust_transfer.plan.specs import AnyAttack, AnyDataset, AnyNetwork, Last, 
 class Refers:
     """Marks a text of a section as the name of something.
 
-    what: in words. settings, section: the part of either that has all such names, e.g. `large.targets`.
+    kind: in words. settings, section: the part of either that has all such names, e.g. `large.targets`.
     """
 
-    def __init__(self, what: str, settings: str = "", section: str = ""):
-        self.what, self.settings, self.section = what, settings, section
+    def __init__(self, kind: str, settings: str = "", section: str = ""):
+        self.kind, self.settings, self.section = kind, settings, section
 
     def known(self, settings: Settings, section: Spec) -> dict[str, Any]:
         """The names there are."""
@@ -61,9 +61,9 @@ Name = Annotated[str, AfterValidator(_printable)]
 def unknown_names(settings: Settings, section: Spec, path: str) -> list[str]:
     """A sentence for each name in a section that names nothing. path: of the section in the config."""
     mistakes: list[str] = []
-    for place, value, refers in places(section, path):
+    for where, value, refers in places(section, path):
         if refers and isinstance(value, str):
-            look_up(value, refers.known(settings, section), refers.what, place, mistakes)
+            look_up(value, refers.known(settings, section), refers.kind, where, mistakes)
     return mistakes
 
 
@@ -129,9 +129,9 @@ def no_validation_split(data: str, keys: dict[str, str]) -> str:
 def too_deep(recipe: Recipe, network: AnyNetwork) -> tuple[Spec, str] | None:
     """The part of a recipe that goes beyond the network, and how far."""
     for part in (part for part in (recipe.trainable, recipe.reset) if isinstance(part, Last)):
-        there = f"the network {network.slug} has {getattr(network, part.of)}"
+        available = f"the network {network.slug} has {getattr(network, part.of)}"
         if part.last > getattr(network, part.of):
-            return part, f"the last {part.last} {part.of} are wanted, but {there}; lower it"
+            return part, f"the last {part.last} {part.of} are wanted, but {available}; lower it"
     return None
 
 
@@ -139,19 +139,11 @@ def no_such_units(recipe: Recipe, network: AnyNetwork) -> Iterator[tuple[Spec, s
     """Parts of a recipe that count more units than the network has, or average in blocks that it has not; and why."""
     for part in filter(None, (recipe.spectral, recipe.terms.feature_distance)):
         if part.units > network.units:
-            there = f"the network {network.slug} has {network.units}"
-            yield part, f"the last {part.units} units are wanted, but {there}; lower units"
+            available = f"the network {network.slug} has {network.units}"
+            yield part, f"the last {part.units} units are wanted, but {available}; lower units"
     if recipe.spectral and not network.averages_residuals:
         words = f"non-expansive fine-tuning averages in residual blocks, which {network.family} has not; take it away"
         yield recipe.spectral, words
-
-
-def too_few_classes(attack: AnyAttack, dataset: AnyDataset) -> str | None:
-    """What is wrong with an attack on a data set of fewer classes than it needs, as far as its config says how many."""
-    if not dataset.classes or len(dataset.classes) >= attack.fewest_classes:
-        return None
-    there = f"{dataset.slug} has {len(dataset.classes)}"
-    return f"{attack.slug} needs {attack.fewest_classes} classes, and {there}; write pgd"
 
 
 def weights_of_others(network: AnyNetwork) -> str | None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from robust_transfer.plan.published import PRINTED, published_table
-from robust_transfer.plan.specs import AnyAttack, Fraction, Inputs, Schedule, Spec, Trainable
+from robust_transfer.plan.specs import AnyAttack, Fraction, FrozenStatistics, Inputs, Schedule, Spec, Trainable
 from robust_transfer.studies import extra
 from robust_transfer.studies.base import Cell, Model, Numbers, figure, grid, placed, shows, table
 from robust_transfer.studies.checks import DatasetName, NetworkName
@@ -86,8 +86,8 @@ class Section(extra.Section):
     """The network of the black box's substitute."""
     depths: Annotated[dict[Depth, Trainable], Field(min_length=3)]
     """What each of the paper's depths trains."""
-    frozen_statistics: Literal["hold", "drift"]
-    """Whether batch norm's running statistics are held in the frozen part, or drift with the new data."""
+    frozen_statistics: FrozenStatistics
+    """Whether batch norm's running statistics stay in the frozen part, or are updated with the new data."""
     clean_weight: Fraction
     """The clean batch's share of an adversarial run's loss."""
     attacks: Attacks
@@ -216,7 +216,7 @@ class Davchev(Paper[Section]):
             schedules.transfer if training == "nat" else adversarial,
             trainable=section.depths[depth],
             # Where all is trained nothing is frozen, and the switch must not make another node.
-            frozen_statistics="hold" if section.depths[depth] == "all" else section.frozen_statistics,
+            frozen_statistics="freeze" if section.depths[depth] == "all" else section.frozen_statistics,
             inputs=self.inputs(training),
         )
 

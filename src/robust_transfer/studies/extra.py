@@ -57,13 +57,9 @@ class Method(Spec):
         for wrong, sentence in (
             (not random and recipe.network, "recipe.network: the start has its own; leave it out, or set start: none"),
             (random and recipe.normalise, "recipe.normalise: start: none has no network yet; set network.normalise"),
-            (random and terms.start_distance, "recipe.terms.start_distance: start: none is no start; name one"),
             (random and self.features, "features: start: none has no features to keep; name a start"),
             (self.features and not keeps, "features: recipe.terms.similarity keeps them; set it"),
-            (keeps and not self.features, "recipe.terms.similarity: no features are kept; set features: true"),
             (self.teacher and not distils, "teacher: recipe.terms.feature_distillation is its weight; set it"),
-            (distils and not self.teacher, "recipe.terms.feature_distillation: no teacher; set teacher: true"),
-            (recipe.tuned, "recipe.tuned: there is no choice to take values from; write the values"),
         ):
             if wrong:
                 raise ValueError(sentence)
@@ -75,7 +71,7 @@ class Method(Spec):
         return self.start == NONE
 
     @property
-    def whole(self) -> bool:
+    def takes_all(self) -> bool:
         """Whether it leaves open how many of the training images take part."""
         return self.recipe.inputs.share == 1 and self.recipe.inputs.per_class is None
 
@@ -146,7 +142,7 @@ class Paper(Study[P]):
         """
         recipe, teacher = method.recipe, source if method.teacher else None
         parts = {name: getattr(recipe, name) for name in recipe.model_fields_set - {"schedule"}}
-        if inputs and method.whole:
+        if inputs and method.takes_all:
             parts["inputs"] = recipe.inputs.with_(**inputs)
         network = source.network
         if method.random:
@@ -195,11 +191,11 @@ def alike(network: Network, other: Network) -> bool:
     return next(plain) == next(plain)
 
 
-def ours_too(cell: Cell, wanted: bool = True) -> Cell:
+def ours_too(cell: Cell, own: bool = True) -> Cell:
     """A cell that is none of the paper's, where this is wanted."""
-    return cell | {"ours": True} if wanted else cell
+    return cell | {"ours": True} if own else cell
 
 
-def ours(cells: Iterable[Cell], wanted: bool = True) -> Iterator[Cell]:
+def ours(cells: Iterable[Cell], own: bool = True) -> Iterator[Cell]:
     """Cells that are none of the paper's."""
-    return (ours_too(cell, wanted) for cell in cells)
+    return (ours_too(cell, own) for cell in cells)

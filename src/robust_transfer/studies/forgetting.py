@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from robust_transfer.plan.specs import Schedule, Similarity, Spec, Terms
+from robust_transfer.plan.specs import Schedule, Similarity, Spec, Terms, TrainedStatistics
 from robust_transfer.studies.base import Data, Model, Study
 
 
@@ -13,8 +13,8 @@ class Forgetting(Spec):
     """Norm of the features' difference."""
     affine: Literal["train", "freeze"]
     """Whether batch norms' scale and shift train."""
-    trained_statistics: Literal["hold", "move"]
-    """Whether batch norm's running statistics are held, or move with the new data."""
+    trained_statistics: TrainedStatistics
+    """Whether batch norm's running statistics stay, or are updated with the new data."""
     schedule: Schedule
     """How long and how fast, with nothing augmented: the source's features are those of the images as they are."""
 

@@ -93,15 +93,15 @@ def add_table(plan: Plan, study: "Study", variants: Iterable[tuple[str, Protocol
 AS_CONFIGURED = "as configured"
 
 
-def _cells(plan: Plan, study: "Study", places: list[tuple[str, str]], table: str) -> list[dict[str, Any]]:
-    """The headline cells, each with its place as its column."""
-    there = {
+def _cells(plan: Plan, study: "Study", positions: list[tuple[str, str]], table: str) -> list[dict[str, Any]]:
+    """The headline cells, each with its position as its column."""
+    cells = {
         (cell["row"], cell["column"]): cell for cell in plan.products[f"tables/{study.name}/{table}"].spec["cells"]
     }
     return [
-        {key: there[place][key] for key in ("metric", "nodes", "replicates") if key in there[place]}
-        | {"column": " ".join(place)}
-        for place in places
+        {key: cells[position][key] for key in ("metric", "nodes", "replicates") if key in cells[position]}
+        | {"column": " ".join(position)}
+        for position in positions
     ]
 
 

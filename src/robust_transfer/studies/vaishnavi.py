@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from robust_transfer.plan.config import Settings
 from robust_transfer.plan.graph import Node
@@ -23,6 +23,7 @@ from robust_transfer.plan.specs import (
     Consistency,
     Contrastive,
     Count,
+    FrozenStatistics,
     Inputs,
     Pgd,
     Schedule,
@@ -30,6 +31,7 @@ from robust_transfer.plan.specs import (
     Spec,
     Terms,
 )
+from robust_transfer.specs.origins import Origin
 from robust_transfer.studies import extra
 from robust_transfer.studies.base import Cell, Model, Numbers, Study, figure, in_row, is_ours, shows, table
 from robust_transfer.studies.checks import DatasetName, NetworkName, TargetName
@@ -38,25 +40,6 @@ from robust_transfer.studies.protocols import Headline
 
 Start = Literal["ST", "AT", "CR", "SimCLR"]
 """How a source was trained: by standard training, adversarial training, consistency regularisation, without labels."""
-
-
-class Brought(Spec):
-    """A source that is not trained here."""
-
-    weights: str | None = None
-    """torchvision's name of the weights."""
-    file: str | None = None
-    """A state dict with torchvision's keys, in data_root/weights."""
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    """SHA-256 of the file."""
-
-    @model_validator(mode="after")
-    def _one_origin(self):
-        if (self.weights is None) == (self.file is None):
-            raise ValueError("weights: give either torchvision's name of the weights, or file and sha256")
-        if (self.file is None) != (self.sha256 is None):
-            raise ValueError("sha256: file and sha256 go together")
-        return self
 
 
 class Target(Spec):
@@ -98,7 +81,7 @@ class Section(extra.Section):
     """The data set of the sources that are trained here."""
     network: NetworkName
     """The network of sources and targets."""
-    brought: dict[Start, Brought] = {}  # noqa: RUF012 (pydantic copies it)
+    brought: dict[Start, Origin] = {}  # noqa: RUF012 (pydantic copies it)
     """The sources that are not trained here."""
     targets: Annotated[dict[str, Target], Field(min_length=1)]
     """Printed name -> task."""
@@ -114,8 +97,8 @@ class Section(extra.Section):
     """The attack that measures robustness."""
     smoothing: Smoothing
     """The certification; its sigma is that of the noise in training as well."""
-    frozen_statistics: Literal["hold", "drift"]
-    """Whether batch norm's running statistics are held where the last layer alone is trained, or drift."""
+    frozen_statistics: FrozenStatistics
+    """Whether batch norm's running statistics stay where the last layer alone is trained, or are updated."""
     schedules: Schedules
 
     @property
@@ -155,7 +138,7 @@ LAST_LAYER = "Certified Last Layer alone"
 
 
 def improvements_figure(
-    number: int, kind: str, starts: dict[str, Start | None], whats: list[str], **caption: Any
+    number: int, kind: str, starts: dict[str, Start | None], columns: list[str], **caption: Any
 ) -> Callable:
     """A figure of the table of the same number, measured, or as printed where the whole caption is given: improvements
     of robustness against those of SA, a panel for each start and measure.
@@ -170,12 +153,12 @@ def improvements_figure(
             {
                 "title": titled,
                 "x": [f"{RANDOM} SA", f"{start} SA"],
-                "y": [f"{RANDOM} {what}", f"{start} {what}"],
+                "y": [f"{RANDOM} {column}", f"{start} {column}"],
                 "x_label": "improvement of SA (%)",
                 "y_label": f"improvement of {shown} (%)",
             }
             for start, titled in ({start: starts[start] for start in PRETRAINED} | own).items()
-            for what, shown in ({what: what for what in whats} | attacks).items()
+            for column, shown in ({column: column for column in columns} | attacks).items()
         ]
 
     def cells(self: Study) -> list[Cell]:
@@ -195,7 +178,7 @@ class Vaishnavi(Paper[Section]):
     def headline(self) -> Headline:
         """The mean improvements of robustness, and what is left of it where the last layer alone is trained."""
         rows = [f"{kind} {start}" for kind in ("Empirical", "Certified") for start in PRETRAINED]
-        return "improvements", [*((row, what) for row in rows for what in ("SA", "RA")), (LAST_LAYER, "SA")]
+        return "improvements", [*((row, column) for row in rows for column in ("SA", "RA")), (LAST_LAYER, "SA")]
 
     # ---- captions ----------------------------------------------------------------------------------------------------
 
@@ -248,12 +231,12 @@ class Vaishnavi(Paper[Section]):
     def fitted(self, target: str, start: Start | None, schedule: Schedule, **parts: Any) -> Model:
         """A model of a target task; from random weights where there is no start."""
         task = self.targets[target]
-        inputs = parts.pop("inputs", Inputs()).model_copy(update={"per_class": task.per_class})
+        inputs = parts.pop("inputs", Inputs()).with_(per_class=task.per_class)
         if start:
             own = {"normalise": task.normalise, "inputs": inputs}
             return self.transferred(self.data(task.data), self.source(start), schedule, **own, **parts)
         own = {"normalise": task.normalise} if task.normalise else {}
-        network = self.network(self.section.network).model_copy(update=own)
+        network = self.network(self.section.network).with_(**own)
         return self.pretrained(self.data(task.data), network, schedule, inputs=inputs, **parts)
 
     # ---- what is not the paper's -------------------------------------------------------------------------------------
@@ -275,7 +258,7 @@ class Vaishnavi(Paper[Section]):
         source = self.source(cast(Start, method.source({"empirical": "AT", "certified": "CR"}[kind])))
         model = self.own(method, self.data(task.data), source, task.normalise, per_class=task.per_class)
         numbers = self.attacked_numbers(model) if kind == "empirical" else self.smoothed(model, target)
-        return {what: ours_too(number) for what, number in numbers.items()}
+        return {column: ours_too(number) for column, number in numbers.items()}
 
     # ---- cells -------------------------------------------------------------------------------------------------------
 
@@ -307,7 +290,7 @@ class Vaishnavi(Paper[Section]):
     def smoothed(self, model: Model, target: str) -> Numbers:
         """Those of a smoothed model of a task."""
         certificates = self.certificates_on(model, target)
-        return {what: shows(metric, certificates=certificates) for what, metric in SMOOTHED.items()}
+        return {column: shows(metric, certificates=certificates) for column, metric in SMOOTHED.items()}
 
     def certificates_on(self, model: Model, target: str) -> Node:
         """The certificates of a model on as many of a task's images as that task wants."""
@@ -367,7 +350,7 @@ class Vaishnavi(Paper[Section]):
         for target in self.compared:
             model = self.last_layer(target)
             nodes = {"outcomes": self.clean(model), "certificates": self.certificates_on(model, target)}
-            plain = {what: shows(metric, **nodes) for what, metric in PLAIN.items()}
+            plain = {column: shows(metric, **nodes) for column, metric in PLAIN.items()}
             sigma = f"sigma = {self.section.smoothing.sigma:.4g} "
             yield from self.in_row(target, target, self.smoothed(model, target), sigma)
             yield from self.in_row(target, target, plain, "sigma = 0.0 ")
@@ -437,14 +420,17 @@ def smoothing_in_words(smoothing: Smoothing) -> str:
 
 def mean_improvements(pairs: list[tuple[Numbers, Numbers]]) -> Numbers:
     """The numbers that compare others: before and after, a pair a target."""
-    return {what: _mean_improvement([(before[what], after[what]) for before, after in pairs]) for what in pairs[0][0]}
+    return {
+        column: _mean_improvement([(before[column], after[column]) for before, after in pairs])
+        for column in pairs[0][0]
+    }
 
 
 def _mean_improvement(pairs: list[tuple[Cell, Cell]]) -> Cell:
     nodes = {
-        f"{when}{place}": node
-        for place, pair in enumerate(pairs)
-        for when, cell in zip(("before", "after"), pair, strict=True)
+        f"{time}{i}": node
+        for i, pair in enumerate(pairs)
+        for time, cell in zip(("before", "after"), pair, strict=True)
         for node in cell["nodes"].values()
     }
     improvement = {"metric": f"mean_improvement_{pairs[0][0]['metric']}", "nodes": nodes}

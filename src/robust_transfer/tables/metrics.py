@@ -92,14 +92,14 @@ def over_sets(metric: Callable[..., Estimate]) -> Callable[..., Estimate]:
     def value(**found: Path) -> Estimate:
         sets: dict[str, dict[str, Path]] = {}
         for role, path in found.items():
-            name, _, place = role.rpartition("_")
-            sets.setdefault(place, {})[name] = path
+            name, _, number = role.rpartition("_")
+            sets.setdefault(number, {})[name] = path
         return mean_of([metric(**of_set) for of_set in sets.values()])
 
     return value
 
 
-def feature_distance(distances: Path) -> Estimate:
+def stage_distance(distances: Path) -> Estimate:
     """Mean squared distance of the stages' outputs from the source's; the interval is the mean's (normal)."""
     found = json.loads(distances.read_text(encoding="utf-8"))
     value, n = found["feature_distance"], found["n"]
@@ -261,7 +261,7 @@ METRICS: dict[str, Callable[..., Estimate]] = {
     "mean_robustness": over_sets(accuracy),
     "mean_attack_success_rate": over_sets(attack_success_rate),
     "mean_adversarial_accuracy": over_sets(adversarial_accuracy),
-    "feature_distance": feature_distance,
+    "stage_distance": stage_distance,
     "weight_distance": weight_distance,
     "mean_distance": mean_distance,
     "ratio_of_seconds": ratio_of_seconds,

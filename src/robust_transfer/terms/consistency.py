@@ -21,7 +21,7 @@ class Consistency(Term):
     cross entropy. The noise is that of the inputs.
     """
 
-    word = "+cr"
+    slug_part = "+cr"
     replaces_cross_entropy = True
 
     copies: Annotated[Count, Field(ge=2)] = 2

@@ -22,7 +22,7 @@ class Contrastive(Term):
     cross entropy. The projection head is thrown away afterwards.
     """
 
-    word = "+simclr"
+    slug_part = "+simclr"
     replaces_cross_entropy = True
     has_accuracy = False
 

@@ -21,7 +21,7 @@ class FeatureDistance(Term):
     weight: lambda. units: k, how many units come after. reduction: over the images of a batch.
     """
 
-    word = "+fdm"
+    slug_part = "+fdm"
 
     weight: Positive
     """lambda."""

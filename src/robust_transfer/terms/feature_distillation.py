@@ -18,8 +18,8 @@ class FeatureDistillation(Term):
     (DELTA without attention, Li et al. 2019; Chin et al. 2020, Eq. 3).
     """
 
-    word = "+distil"
-    of = "batch"
+    slug_part = "+distil"
+    function_of = "batch"
     needs = "teacher"
 
     weight: Positive

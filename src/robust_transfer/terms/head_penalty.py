@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class HeadPenalty(Term):
     """The squared length of the head's weights and biases (Chin et al. 2020, below Eq. 1)."""
 
-    of = "weights"
+    function_of = "weights"
     rank = 1
 
     weight: Positive

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class LabelSmoothing(Term):
     """Cross entropy with a smoothed target (Szegedy et al. 2016, section 7), in place of the plain one."""
 
-    word = "+smooth"
-    of = "batch"
+    slug_part = "+smooth"
+    function_of = "batch"
     replaces_cross_entropy = True
 
     epsilon: Annotated[Number, Field(gt=0, lt=1)]

@@ -18,7 +18,7 @@ class Similarity(Term):
     as Shafahi et al. 2020, Eq. 3, use it). Those are computed once, of the images as they are.
     """
 
-    word = "+lwf"
+    slug_part = "+lwf"
     needs = "features"
 
     weight: Positive

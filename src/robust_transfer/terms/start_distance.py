@@ -17,8 +17,9 @@ class StartDistance(Term):
     Eq. 2). May be written as its weight alone.
     """
 
-    word = "+l2sp"
-    of = "weights"
+    slug_part = "+l2sp"
+    function_of = "weights"
+    needs = "start"
 
     weight: Positive
     """lambda."""

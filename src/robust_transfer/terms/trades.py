@@ -25,7 +25,7 @@ class Trades(Term):
     norm, eps, steps and step_size; inputs.clean_weight is 1.
     """
 
-    word = "+trades"
+    slug_part = "+trades"
 
     weight: Positive
     """1 / lambda of the paper, which trains with 6."""

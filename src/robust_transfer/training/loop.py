@@ -18,9 +18,9 @@ from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import (
     Classifier,
     freeze_but,
+    modules_in_eval,
     predict,
     to_pixels,
-    with_held_statistics,
 )
 from robust_transfer.randomness import reseed
 from robust_transfer.recipes import Recipe
@@ -74,12 +74,12 @@ def train(
     length = iterations_of(schedule, per_epoch)
     _must_be_reached(recipe, length)
     frozen = freeze_but(network, recipe.trainable, recipe.affine == "train")
-    held = with_held_statistics(network, frozen, recipe.frozen_statistics, recipe.trained_statistics)
+    in_eval = modules_in_eval(network, frozen, recipe.frozen_statistics, recipe.trained_statistics)
     network.dropout = recipe.dropout
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     method = {"sgd": torch.optim.SGD, "lars": Lars}[schedule.optimiser]
     optimiser = method(trained, schedule.lr, schedule.momentum, weight_decay=schedule.weight_decay)
-    objective = Objective(network, recipe, held, teacher, source_features)
+    objective = Objective(network, recipe, in_eval, teacher, source_features)
     averaging = recipe.averaging
     average = Average(network) if averaging else None
     progress = checkpoint.restore(state, run, network, optimiser, objective, average) or Progress()

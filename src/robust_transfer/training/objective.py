@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robust_transfer.attacks.losses import cross_entropy
 from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import ReadyModel, attack_ready
 from robust_transfer.models.classifier import Classifier, Observed, training_mode
@@ -88,7 +89,7 @@ class Objective:
 
     Made before a saved state is restored: the weights a run inherited are those the network has then.
 
-    network: the one that trains. held: its modules whose batch norm statistics stay.
+    network: the one that trains. in_eval: its modules whose batch norm statistics stay.
     teacher: whose stage outputs are distilled. source_features: N x width, of the training images as they are, by their
     index in the split. ready: the network as the iteration finds it, in evaluation mode, for attacks; None without one.
     """
@@ -97,11 +98,11 @@ class Objective:
         self,
         network: Classifier,
         recipe: Recipe,
-        held: list[nn.Module],
+        in_eval: list[nn.Module],
         teacher: Classifier | None = None,
         source_features: Tensor | None = None,
     ):
-        self.network, self.recipe, self.held = network, recipe, held
+        self.network, self.recipe, self.in_eval = network, recipe, in_eval
         self.teacher = teacher.eval().requires_grad_(False) if teacher else None
         self.source_features = source_features
         attack = recipe.inputs.attack
@@ -110,13 +111,14 @@ class Objective:
         used = recipe.terms.used.values()
         self.unit = next((term.observed_unit for term in used if term.observed_unit), None)
         begun = [(term, term.begin(self)) for term in used]
-        self._of_batch = [value for term, value in begun if term.of == "batch" and not term.replaces_cross_entropy]
-        self._of_step = [value for term, value in begun if term.of != "batch" and not term.replaces_cross_entropy]
+        added = [(term, value) for term, value in begun if not term.replaces_cross_entropy]
+        self._of_batch = [value for term, value in added if term.function_of == "batch"]
+        self._of_step = [value for term, value in added if term.function_of != "batch"]
         # At most one takes the place of the cross entropy: of each batch, or of the step with all its batches.
-        self._fit: Callable[[Shown], Tensor] = _cross_entropy
+        self._fit: Callable[[Shown], Tensor] = _exact_cross_entropy if self.free else _cross_entropy
         self._first: Callable[[Step], Tensor] = self._of_batches
         for term, value in begun:
-            if term.replaces_cross_entropy and term.of == "batch":
+            if term.replaces_cross_entropy and term.function_of == "batch":
                 self._fit = value
             elif term.replaces_cross_entropy:
                 self._first = value
@@ -125,7 +127,7 @@ class Objective:
         """The loss of a batch of batches.stream: pixels, N labels and the images' N indices in the training split."""
         if self.ready:
             self.ready.refresh(self.network)
-        training_mode(self.network, self.held)
+        training_mode(self.network, self.in_eval)
         step = Step(self, images, labels, indices)
         loss = self._first(step)
         for term in self._of_step:
@@ -166,3 +168,8 @@ class Objective:
 
 def _cross_entropy(batch: Shown) -> Tensor:
     return F.cross_entropy(batch.observed.logits, batch.labels)
+
+
+def _exact_cross_entropy(batch: Shown) -> Tensor:
+    """The same for a loss that an attack raises too, along the signs of its gradient."""
+    return cross_entropy(batch.observed.logits, batch.labels).mean()

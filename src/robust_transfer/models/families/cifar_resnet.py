@@ -1,12 +1,10 @@
 """ResNet for small images."""
 
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
+from robust_transfer.models.staged import Staged
 from robust_transfer.specs.fields import Count
-from robust_transfer.specs.networks import Residual
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,22 +12,13 @@ if TYPE_CHECKING:
     from robust_transfer.models.classifier import Classifier
 
 
-class CifarResNet(Residual):
-    """ResNet for small images (He et al. 2016, section 4.2): 3x3 stem, basic blocks, shortcuts without parameters."""
+class CifarResNet(Staged):
+    """ResNet for small images (He et al. 2016, section 4.2): 3x3 stem, basic blocks, shortcuts without parameters.
+    Depths [9, 9, 9] are ResNet-56.
+    """
 
     family: Literal["cifar-resnet"]
-    depth_per_stage: Annotated[list[Count], Field(min_length=1)]
-    """Basic blocks (two convolutions each) in each stage; [9, 9, 9] is ResNet-56."""
     width: Count = 16
-    """Channels of the first stage, doubled with every further one."""
-
-    @property
-    def stages(self) -> int:
-        return len(self.depth_per_stage)
-
-    @property
-    def blocks(self) -> int:
-        return sum(self.depth_per_stage)
 
     @property
     def units(self) -> int:
@@ -39,10 +28,6 @@ class CifarResNet(Residual):
     def slug(self) -> str:
         return f"resnet{2 * self.blocks + 2}w{self.width}"
 
-    @property
-    def feature_width(self) -> int:
-        return self.width * 2 ** (self.stages - 1)
-
     def build(self, channels: int, classes: int) -> "Classifier":
         """Initialised as He et al. 2015 do, convolutions and head."""
         from torch import nn
@@ -51,18 +36,10 @@ class CifarResNet(Residual):
         from robust_transfer.models.normalise import normaliser
         from robust_transfer.models.spectral import average_residuals
 
-        width, block_of = self.width, basic_block()
+        width, normalise = self.width, normaliser(self.normalise, channels)
         stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-        stages, channels_in = [], width
-        for stage, depth in enumerate(self.depth_per_stage):
-            channels_out = width * 2**stage
-            blocks = []
-            for block in range(depth):
-                blocks.append(block_of(channels_in, channels_out, stride=2 if stage and not block else 1))
-                channels_in = channels_out
-            stages.append(nn.Sequential(*blocks))
-        normalise = normaliser(self.normalise, channels)
-        network = Classifier(normalise, stem, nn.ModuleList(stages), nn.Identity(), channels_in, classes, he_et_al)
+        stages = self.stacked(basic_block())
+        network = Classifier(normalise, stem, stages, nn.Identity(), self.feature_width, classes, he_et_al)
         average_residuals(network, self.averaged_units)
         return network
 

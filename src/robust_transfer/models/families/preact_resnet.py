@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from robust_transfer.models.staged import Staged
 from robust_transfer.specs.fields import Count
-from robust_transfer.specs.networks import Residual
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,25 +14,15 @@ if TYPE_CHECKING:
     from robust_transfer.models.classifier import Classifier
 
 
-class PreActResNet(Residual):
+class PreActResNet(Staged):
     """Pre-activation ResNet (He et al. 2016b) as TRADES, Rice et al. 2020 and RobustBench train it on CIFAR: 3x3 stem,
-    basic blocks, 1x1 convolutions where the shape changes, a last batch norm and ReLU. Every stage but the first begins
-    with stride 2.
+    basic blocks, 1x1 convolutions where the shape changes, a last batch norm and ReLU.
     """
 
     family: Literal["preact-resnet"]
     depth_per_stage: Annotated[list[Count], Field(min_length=1)] = [2, 2, 2, 2]  # noqa: RUF012 (pydantic copies it)
     """Basic blocks (two convolutions each) in each stage; [2, 2, 2, 2] is PreActResNet-18."""
     width: Count = 64
-    """Channels of the stem and the first stage, doubled with every further one."""
-
-    @property
-    def stages(self) -> int:
-        return len(self.depth_per_stage)
-
-    @property
-    def blocks(self) -> int:
-        return sum(self.depth_per_stage)
 
     @property
     def units(self) -> int:
@@ -42,10 +32,6 @@ class PreActResNet(Residual):
     def slug(self) -> str:
         return f"preact{2 * self.blocks + 2}w{self.width}"
 
-    @property
-    def feature_width(self) -> int:
-        return self.width * 2 ** (self.stages - 1)
-
     def build(self, channels: int, classes: int) -> "Classifier":
         """With PyTorch's default initialisation, as the code of those papers has it."""
         from torch import nn
@@ -54,17 +40,11 @@ class PreActResNet(Residual):
         from robust_transfer.models.normalise import normaliser
         from robust_transfer.models.spectral import average_residuals
 
-        block_of, stages, channels_in = preact_block(), nn.ModuleList(), self.width
-        stem = nn.Conv2d(channels, self.width, 3, 1, 1, bias=False)
-        for stage, depth in enumerate(self.depth_per_stage):
-            blocks = []
-            for block in range(depth):
-                blocks.append(block_of(channels_in, self.width * 2**stage, stride=2 if stage and not block else 1))
-                channels_in = self.width * 2**stage
-            stages.append(nn.Sequential(*blocks))
-        tail = nn.Sequential(nn.BatchNorm2d(channels_in), nn.ReLU())
+        stem, width = nn.Conv2d(channels, self.width, 3, 1, 1, bias=False), self.feature_width
+        stages = self.stacked(preact_block())
+        tail = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU())
         normalise = normaliser(self.normalise, channels)
-        network = Classifier(normalise, stem, stages, tail, channels_in, classes, initialise=lambda module: None)
+        network = Classifier(normalise, stem, stages, tail, width, classes, initialise=lambda module: None)
         average_residuals(network, self.averaged_units)
         return network
 

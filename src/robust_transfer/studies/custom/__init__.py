@@ -124,7 +124,7 @@ class Custom(Study[CustomSection]):
             **parts,
         )
         if recipe.normalise:
-            model = replace(model, network=model.network.model_copy(update={"normalise": recipe.normalise}))
+            model = replace(model, network=model.network.with_(normalise=recipe.normalise))
         return model
 
     def earlier(self, method: str, source: str | None, target: str) -> Model:
@@ -137,8 +137,8 @@ class Custom(Study[CustomSection]):
             return given
         path = Path(self.settings.data_root) / "weights" / file
         if path.is_file():
-            about = path.stat()
-            return digest_of(path, about.st_mtime_ns, about.st_size)
+            status = path.stat()
+            return digest_of(path, status.st_mtime_ns, status.st_size)
         self._mistaken(f"{self.name}.{key}.file", f"{path} is missing; put the file there, or give its sha256")
         return "0" * 64
 
@@ -193,7 +193,7 @@ class Custom(Study[CustomSection]):
             words = f"{by.network.slug} normalises each image by itself; write space: pixels"
             self._mistaken(f"{self.name}.attacks.{name}", words)
             return attack
-        return attack.model_copy(update={"mean": normalise.mean, "std": normalise.std})
+        return attack.with_(mean=normalise.mean, std=normalise.std)
 
     # ---- tables and figures ------------------------------------------------------------------------------------------
 
@@ -248,11 +248,13 @@ class Custom(Study[CustomSection]):
         if drawn.draw == "heatmap" and "average_certified_radius" in metrics:
             words = "a radius is no per cent; leave it out, or write draw: normalised_heatmap"
             self._mistaken(f"{self.name}.{key}.columns", words)
-        there = {cell["column"] for cell in cells}, {cell["row"] for cell in cells}
-        columns = [[column for column in columns if column in there[0]] for columns in self.columns_of(drawn).values()]
+        present = {cell["column"] for cell in cells}, {cell["row"] for cell in cells}
+        columns = [
+            [column for column in columns if column in present[0]] for columns in self.columns_of(drawn).values()
+        ]
         blocks: dict[str | None, list[str]] = {}
         for row in self.rows_of(drawn):
-            if row in there[1]:
+            if row in present[1]:
                 blocks.setdefault(self.block_of(row), []).append(row)
         panels = [{"title": "", "row_blocks": list(blocks.values())}]
         return {"cells": cells, "panels": panels, "column_blocks": [block for block in columns if block]}

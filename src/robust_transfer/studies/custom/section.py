@@ -1,6 +1,6 @@
 """The `custom` part of the config: what is transferred and attacked, and what tables and figures show of it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -8,23 +8,15 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from robust_transfer.errors import UserError
 from robust_transfer.plan.config import Settings
-from robust_transfer.plan.specs import AnyAttack, NonNegative, Number, Recipe, Smoothing, Spec
+from robust_transfer.plan.specs import AnyAttack, NonNegative, Number, Smoothing, Spec
 from robust_transfer.recipes import Tunable
+from robust_transfer.specs.origins import Origin, Sha256
 from robust_transfer.studies import base
 from robust_transfer.studies.checks import DatasetName, Name, NetworkHere, RecipeHere, Refers, TargetName
 
 OWN_SOURCE = "source"
 """As the maker of an attack: each row's own source."""
-NEEDS = {
-    "feature_distillation": ("teacher", "its stages are compared with a teacher's; write teacher: true"),
-    "similarity": ("features", "it keeps the features of the start; write features: true"),
-    "start_distance": ("start", "it keeps the weights near those of the start, and there is none; leave it out"),
-}
-"""Term -> what a run needs for it, and the rest of the sentence where that is missing."""
-
-
 FileName = Annotated[str, Field(pattern="^[A-Za-z0-9_]+$")]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 SourceName = Annotated[str, Refers("source", section="sources")]
 MethodName = Annotated[str, Refers("method", section="methods")]
 MakerName = Annotated[str, Refers("source, row or model", section="makers")]
@@ -32,8 +24,8 @@ RowName = Annotated[str, Refers("row", section="rows")]
 ColumnName = Annotated[str, Refers("column", section="columns")]
 
 
-class Source(Spec):
-    """A model to transfer from."""
+class Source(Origin):
+    """A model to transfer from, trained here or elsewhere."""
 
     network: NetworkHere
     """Its network, or the name of one."""
@@ -41,15 +33,11 @@ class Source(Spec):
     """Its data set, where it is trained here."""
     recipe: RecipeHere | None = None
     """Its training, where it is trained here."""
-    weights: str | None = None
-    """torchvision's name of its weights."""
-    file: str | None = None
-    """A state dict below data_root/weights, with torchvision's keys or ours."""
     sha256: Sha256 | None = None
     """SHA-256 of the file; without it the plan reads it from the file."""
 
     @model_validator(mode="after")
-    def _one_origin(self):
+    def _one_origin(self):  # in place of Origin's
         if (self.data is None) != (self.recipe is None):
             raise ValueError("recipe: a source that is trained here has both data and recipe")
         if sum(each is not None for each in (self.recipe, self.weights, self.file)) != 1:
@@ -256,14 +244,8 @@ class Section(base.Section):
         if not self.methods and not self.models:
             yield "methods: missing; give methods, or models that are trained already"
         yield from self._names_taken()
-        for name, source in self.sources.items():
-            if source.recipe:
-                yield from helpless(f"sources.{name}", source.recipe, {}, set())
-                if source.recipe.tuned:
-                    yield f"sources.{name}.recipe.tuned: a source is not tuned; set the values in its recipe"
         for name, method in self.methods.items():
             yield from (f"methods.{name}.{sentence}" for sentence in self._mistakes_of(name, method))
-            yield from helpless(f"methods.{name}", method.recipe, method.grid, _helped(method))
         for name, attack in self.attacks.items():
             if isinstance(attack, MadeElsewhere) and attack.attack.algorithm != "feature":
                 yield from self._of_other_classes(name, attack.by)
@@ -281,10 +263,10 @@ class Section(base.Section):
         named = [(f"sources.{name}", name, "a source") for name in self.sources]
         named += [(f"methods.{method}", label, "a row") for label, (method, _) in self.labels.items()]
         named += [(f"models.{name}", name, "a model") for name in self.models]
-        for path, name, what in named:
-            if name in taken or (what == "a model" and name in self.methods):
+        for path, name, kind in named:
+            if name in taken or (kind == "a model" and name in self.methods):
                 yield f"{path}: {name!r} is {taken.get(name, 'a method')} already; choose another name"
-            taken.setdefault(name, what)
+            taken.setdefault(name, kind)
         columns: set[str] = set()
         for name, _, path in self._columns():
             if name in columns:
@@ -339,23 +321,6 @@ class Section(base.Section):
                 f"attacks.{name}.by: the source {others[0]} is of other classes than the targets, and the attack goes "
                 "by labels; write attack: {algorithm: feature, ...}, or name a method or a model"
             )
-
-
-def _helped(method: Method) -> set[str]:
-    """What a run of the method has beside its data."""
-    there = {
-        "teacher": method.teacher,
-        "features": method.features,
-        "start": method.inherits_from_source or method.after,
-    }
-    return {help for help, given in there.items() if given}
-
-
-def helpless(path: str, recipe: Recipe, grid: Iterable[str], helped: set[str]) -> Iterator[str]:
-    """A sentence for each term that needs help which the run has not."""
-    for term, (help, sentence) in NEEDS.items():
-        if help not in helped and (getattr(recipe.terms, term) or term in grid or term in recipe.tuned):
-            yield f"{path}.recipe.terms.{term}: {sentence}"
 
 
 def _refused(recipe: RecipeHere, name: str, value: Any) -> str | None:

@@ -63,11 +63,11 @@ def bars_published(number: int, title: str, methods: list[str]) -> Callable:
 
     def cells(self: "Renofeation") -> Iterator[Cell]:
         printed = published_table(self.name, "table2") | published_table(self.name, "table3")
-        for (method, what), ((row, target), value) in product(product(methods, (CLEAN, ASR)), printed.items()):
-            if row == f"{method} {what}":
-                yield from placed(method, target, shows(f"{PRINTED} {what}") | {"published": value})
+        for (method, column), ((row, target), value) in product(product(methods, (CLEAN, ASR)), printed.items()):
+            if row == f"{method} {column}":
+                yield from placed(method, target, shows(f"{PRINTED} {column}") | {"published": value})
 
-    axes = [axis | {"metric": f"{PRINTED} {what}"} for what, axis in ((CLEAN, CLEAN_AXIS), (ASR, ASR_AXIS))]
+    axes = [axis | {"metric": f"{PRINTED} {column}"} for column, axis in ((CLEAN, CLEAN_AXIS), (ASR, ASR_AXIS))]
     caption = "From the numbers in Chin et al. 2020, Tables 2 and 3"
     return figure(f"fig{number}_published", "bars", f"{title}, as published", metrics=axes, caption=caption)(cells)
 
@@ -99,7 +99,7 @@ class Renofeation(Paper[Section]):
     def headline(self) -> Headline:
         """The first network's averages over the targets."""
         network = next(iter(self.section.networks))
-        rows = [f"{network} {method} {what}" for method in COMPARED for what in (CLEAN, ASR)]
+        rows = [f"{network} {method} {column}" for method in COMPARED for column in (CLEAN, ASR)]
         return "table6", [(row, "Average") for row in rows]
 
     def measured(self) -> str:
@@ -353,7 +353,7 @@ class Renofeation(Paper[Section]):
         """Methods of one's own, on all and on a part of each class's training images."""
         for name, method in self.own_methods(network).items():
             task.models[name] = self.own(method, task.data, task.source)
-            for share_name, share in self.section.shares.items() if method.whole else ():
+            for share_name, share in self.section.shares.items() if method.takes_all else ():
                 task.models[f"{share_name} {name}"] = self.own(method, task.data, task.source, share=share)
 
     def own_methods(self, network: str | None = None) -> dict[str, Method]:
@@ -369,21 +369,21 @@ class Renofeation(Paper[Section]):
 
     # ---- cells -------------------------------------------------------------------------------------------------------
 
-    def number(self, task: Task, method: str, what: str) -> Cell:
+    def number(self, task: Task, method: str, column: str) -> Cell:
         """One number of a method's model."""
         model = task.models[method]
-        if what == CLEAN:
+        if column == CLEAN:
             return self.accuracy(model)
-        if what == ASR:
+        if column == ASR:
             return shows("attack_success_rate", clean=self.clean(model), **self.driven(task, model))
-        if what == ADVERSARIAL:
+        if column == ADVERSARIAL:
             return ours_too(shows("adversarial_accuracy", **self.driven(task, model)))
-        if what == WHITE_BOX:
+        if column == WHITE_BOX:
             outcomes = self.attacked(model, self.section.white_box.pgd(self.budget(model.network)))
             return ours_too(shows("attack_success_rate", clean=self.clean(model), adversarial=outcomes))
-        if what == FEATURES:
-            return shows("feature_distance", distances=self.distances_of(task, model))
-        name = self.own_rates[what]
+        if column == FEATURES:
+            return shows("stage_distance", distances=self.distances_of(task, model))
+        name = self.own_rates[column]
         attack = self.section.extra.attacks[name]
         outcomes = self.attacked(model, attack, task.source if attack.by == PRETRAINED else None)
         metric = f"attack_success_rate under {name}"
@@ -392,7 +392,7 @@ class Renofeation(Paper[Section]):
     def driven(self, task: Task, model: Model) -> dict[str, Node]:
         """A model's outcomes under the paper's attack, on each neuron in turn."""
         outcomes = [self.under(model, examples) for examples in task.examples]
-        names = (f"neuron{place}" for place in range(len(outcomes))) if len(outcomes) > 1 else ("adversarial",)
+        names = (f"neuron{i}" for i in range(len(outcomes))) if len(outcomes) > 1 else ("adversarial",)
         return dict(zip(names, outcomes, strict=True))
 
     def has_distance(self, own: str) -> bool:
@@ -411,21 +411,21 @@ class Renofeation(Paper[Section]):
         all unless given.
         """
         own = list(self.own_methods()) if own is None else own
-        for method, what in product((*methods, *own), (CLEAN, ASR, *more, ADVERSARIAL, *self.own_rates)):
-            if what == FEATURES and method in own and not self.has_distance(method):
+        for method, column in product((*methods, *own), (CLEAN, ASR, *more, ADVERSARIAL, *self.own_rates)):
+            if column == FEATURES and method in own and not self.has_distance(method):
                 continue
-            yield from ours(in_row(f"{method} {what}", self.of_targets(self.main, method, what)), method in own)
+            yield from ours(in_row(f"{method} {column}", self.of_targets(self.main, method, column)), method in own)
 
     def both(self, methods: list[str]) -> Iterator[Cell]:
         """Clean accuracy and ASR of methods, method and target as row and column."""
         own = self.own_methods()
-        for what, method in product((CLEAN, ASR, *self.own_rates), (*methods, *own)):
-            yield from ours(in_row(method, self.of_targets(self.main, method, what)), method in own)
+        for column, method in product((CLEAN, ASR, *self.own_rates), (*methods, *own)):
+            yield from ours(in_row(method, self.of_targets(self.main, method, column)), method in own)
 
-    def of_targets(self, tasks: dict[str, Task], method: str, what: str) -> Numbers:
+    def of_targets(self, tasks: dict[str, Task], method: str, column: str) -> Numbers:
         """A number of a method on each target."""
         own = self.section.extra.targets
-        return {target: ours_too(self.number(task, method, what), target in own) for target, task in tasks.items()}
+        return {target: ours_too(self.number(task, method, column), target in own) for target, task in tasks.items()}
 
     # ---- tables ------------------------------------------------------------------------------------------------------
 
@@ -460,8 +460,8 @@ class Renofeation(Paper[Section]):
     @table(5, "A part of the training images", corner="Method")
     def table5(self) -> Iterator[Cell]:
         """The compared methods with less data."""
-        whole = [name for name, method in self.own_methods().items() if method.whole]
-        rows, own = ([f"{s} {m}" for s in self.section.shares for m in methods] for methods in (COMPARED, whole))
+        takes_all = [name for name, method in self.own_methods().items() if method.takes_all]
+        rows, own = ([f"{s} {m}" for s in self.section.shares for m in methods] for methods in (COMPARED, takes_all))
         return self.rows(rows, own=own)
 
     @table(6, "DELTA, Renofeation and re-training on several networks", corner="Method", on="")
@@ -469,10 +469,10 @@ class Renofeation(Paper[Section]):
         """The compared methods, with the mean over the targets."""
         for network, tasks in self.tasks.items():
             own = self.own_methods(network)
-            for method, what in product((*COMPARED, *own), (CLEAN, ASR, ADVERSARIAL, *self.own_rates)):
-                numbers = self.of_targets(tasks, method, what)
+            for method, column in product((*COMPARED, *own), (CLEAN, ASR, ADVERSARIAL, *self.own_rates)):
+                numbers = self.of_targets(tasks, method, column)
                 average = {"Average": mean([numbers[target] for target in self.section.targets])}
-                yield from ours(in_row(f"{network} {method} {what}", numbers | average), method in own)
+                yield from ours(in_row(f"{network} {method} {column}", numbers | average), method in own)
 
     @table(
         "choices",
@@ -509,8 +509,8 @@ class Renofeation(Paper[Section]):
                 "mean": shows("attack_success_rate", clean=clean, **driven),
                 "worst": shows("worst_attack_success_rate", clean=clean, **driven),
             }
-            for place, outcomes in enumerate(driven.values(), start=1):
-                numbers[f"neuron {place} of {len(driven)}"] = shows(
+            for i, outcomes in enumerate(driven.values(), start=1):
+                numbers[f"neuron {i} of {len(driven)}"] = shows(
                     "attack_success_rate", clean=clean, adversarial=outcomes
                 )
             for column, number in numbers.items():
@@ -546,7 +546,7 @@ class Renofeation(Paper[Section]):
         y=ASR_AXIS,
         x=[
             {"metric": "weight_distance", "label": "squared distance of the weights"},
-            {"metric": "feature_distance", "label": "squared distance of the features"},
+            {"metric": "stage_distance", "label": "squared distance of the features"},
         ],
         rows="Method",
         columns="Data set",
@@ -557,7 +557,7 @@ class Renofeation(Paper[Section]):
         for method in (*BASELINES, *own):
             for target, task in self.main.items():
                 measured = self.distances_of(task, task.models[method])
-                distances = [shows(f"{of}_distance", distances=measured) for of in ("weight", "feature")]
+                distances = [shows(f"{of}_distance", distances=measured) for of in ("weight", "stage")]
                 cells = self.on(target, method, target, self.number(task, method, ASR), *distances)
                 yield from ours(cells, method in own)
 
@@ -577,7 +577,7 @@ class Renofeation(Paper[Section]):
         """Clean accuracy against ASR along lambda, a line a target; a star at the value that is used."""
         for target, task in self.main.items():
             for value in self.section.lambdas.delta_r:
-                numbers = [self.number(task, f"lambda {value:g}", what) for what in (CLEAN, ASR)]
+                numbers = [self.number(task, f"lambda {value:g}", column) for column in (CLEAN, ASR)]
                 yield from self.on(target, target, f"{value:g}", *numbers)
             chosen = shows(f"chosen_{LAMBDA}", choice=task.choices["DELTA-R"].node)
             yield from self.on(target, target, "chosen", chosen)

@@ -150,7 +150,7 @@ class Shafahi(Paper[Section]):
             self.large_source("robust"),
             large.schedules.fine_tuning,
             trainable=large.fine_tuned,
-            frozen_statistics=self.section.frozen_statistics if large.fine_tuned != "all" else "hold",
+            frozen_statistics=self.section.frozen_statistics if large.fine_tuned != "all" else "freeze",
             inputs=Inputs(attack=large.attacks.fine_tuning, clean_weight=0, per_class=per_class),
         )
 
@@ -163,7 +163,7 @@ class Shafahi(Paper[Section]):
         return {
             name: self.own(method, self.data(target), source(cast(Kind, method.source("robust"))), **inputs)
             for name, method in self.section.extra.methods.items()
-            if method.whole or not inputs
+            if method.takes_all or not inputs
         }
 
     # ---- words -------------------------------------------------------------------------------------------------------
@@ -395,7 +395,7 @@ class Shafahi(Paper[Section]):
 
     def margin(self) -> Pgd:
         """The large networks' attack, on the margin."""
-        return self.section.large.attacks.test.model_copy(update={"loss": "margin"})
+        return self.section.large.attacks.test.with_(loss="margin")
 
     @figure(
         4,

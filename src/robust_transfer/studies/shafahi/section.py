@@ -12,6 +12,7 @@ from robust_transfer.plan.specs import (
     Count,
     Fraction,
     Free,
+    FrozenStatistics,
     Pgd,
     Positive,
     Schedule,
@@ -19,12 +20,12 @@ from robust_transfer.plan.specs import (
     Trainable,
     WholeNumber,
 )
+from robust_transfer.specs.origins import Origin
 from robust_transfer.studies import extra
 from robust_transfer.studies.base import Units
 from robust_transfer.studies.checks import DatasetName, NetworkName, Refers
 from robust_transfer.studies.extra import NONE
 from robust_transfer.studies.forgetting import Forgetting
-from robust_transfer.studies.vaishnavi import Brought
 
 Kind = Literal["natural", "robust"]
 KINDS: tuple[Kind, ...] = ("natural", "robust")
@@ -151,7 +152,7 @@ class Large(Spec):
     """The network of all its models."""
     weights: str | None = None
     """torchvision's name of the natural source's weights; none trains it here."""
-    robust: Brought | None = None
+    robust: Origin | None = None
     """Where the robust source comes from, in place of training it here."""
     targets: Annotated[list[DatasetName], Field(min_length=1)]
     """The data sets that are transferred to."""
@@ -183,8 +184,8 @@ class Section(extra.Section):
     """k in figure 1, in units (see Last); every one unless given."""
     augmentation: Augmentation
     """Augmentation of figure 7."""
-    frozen_statistics: Literal["hold", "drift"]
-    """Whether batch norm's running statistics are held where the feature extractor is frozen, or drift."""
+    frozen_statistics: FrozenStatistics
+    """Whether batch norm's running statistics stay where the feature extractor is frozen, or are updated."""
     attacks: Attacks
     schedules: Schedules
     lwf: Swept
