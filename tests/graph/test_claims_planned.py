@@ -3,12 +3,13 @@
 from hashlib import sha256
 
 import pytest
+from test_custom import SECTION
 
 from robust_transfer.claims import spec
 from robust_transfer.errors import UserError
 from robust_transfer.plan import claims
 from robust_transfer.studies import PAPERS
-from workspace import planned
+from workspace import merged, planned
 
 FIRST = next(iter(PAPERS))
 
@@ -57,3 +58,31 @@ def test_another_claim_is_another_product(plan, monkeypatch, tmp_path):
     digest = sha256(there("cartl").read_bytes()).hexdigest()
     with pytest.raises(UserError, match="has changed since the plan was made"):
         claims.claims_of("cartl", digest)
+
+
+# ---- claims of one's own ---------------------------------------------------------------------------------------------
+
+CLAIM = {
+    "where": "here",
+    "claim": "so",
+    "each": {"r": "any"},
+    "holds": {"less": ["table1 | {r} | PGD-20", "table1 | {r} | clean"]},
+}
+
+
+def test_claims_of_a_study_of_ones_own():
+    plan = planned("custom", custom=merged(SECTION, {"claims": {"X1": CLAIM}}))
+    product = plan.products["claims/custom"]
+    assert product.spec["claims"] == plan.products["claims"].spec["claims"] == {"custom": {"X1": CLAIM}}
+    assert {cell["table"] for cell in product.spec["cells"]} == {"table1"}
+    (claim,) = claims.claims_of("custom", product.spec["claims"]["custom"]).values()
+    assert claim.predicate == "table1[{r}, PGD-20] < table1[{r}, clean]; all r"
+    assert "claims" not in planned("custom", custom=SECTION).products
+
+
+def test_mistakes_in_them_are_told_with_all_others():
+    wrong = merged(SECTION, {"claims": {"X1": CLAIM | {"holds": {"less": ["table1 | PGD-20"]}}}})
+    with pytest.raises(
+        UserError, match=r"custom\.claims\.X1\.holds\.of\.0: 'table1 \| PGD-20' names no cell; write `table \|"
+    ):
+        planned("custom", custom=wrong)

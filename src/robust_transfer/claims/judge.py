@@ -122,18 +122,23 @@ def _matches(cell: Cell, places: list[Place], labels: Labels, free: set[str]) ->
     """What the free variables of a cell stand for, in each place that it may mean; unbound others match all."""
     seen: set[str] = set()
 
-    def pattern(part: str) -> str:
-        name = part.strip("{}")
-        if part == "{" + name + "}" and name in labels:
+    def label_of(name: str) -> str:
+        if name in labels:
             return re.escape(labels[name])
-        if part != "{" + name + "}":
-            return re.escape(part)
-        again, named = name in seen, name in free
+        if name not in free:
+            return "[^\0]+"
+        again = name in seen
         seen.add(name)
-        return f"(?P={name})" if named and again else f"(?P<{name}>[^\0]+)" if named else "[^\0]+"
+        return f"(?P={name})" if again else f"(?P<{name}>[^\0]+)"
 
-    texts = ["".join(map(pattern, re.split(r"({\w+})", label))) for label in cell.labels]
-    whole = re.compile("\0".join(texts[:3]) + "\0" + (texts[3] or "[^\0]*"))
+    def pattern(label: str) -> str:
+        between, names = VARIABLE.split(label)[::2], VARIABLE.findall(label)
+        return re.escape(between[0]) + "".join(
+            label_of(n) + re.escape(after) for n, after in zip(names, between[1:], strict=True)
+        )
+
+    *texts, metric = map(pattern, cell.labels)
+    whole = re.compile("\0".join([*texts, metric or "[^\0]*"]))
     return (match.groupdict() for place in places if (match := whole.fullmatch("\0".join(place))))
 
 

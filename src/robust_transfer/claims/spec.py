@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
 from robust_transfer.errors import UserError
 from robust_transfer.plan.reading import read_yaml
@@ -251,8 +251,27 @@ def parts(of: Any) -> Iterator[Any]:
 for _model in (Over, Operation, Comparison, Combination, Claim):
     _model.model_rebuild()
 
-Claims = Annotated[dict[str, Claim], BeforeValidator(lambda value: value or {})]
-"""Claims by their names."""
+
+def _mistakes(error: ValidationError) -> list[str]:
+    """A sentence for each, from the key on. Names of forms, which nobody writes, are left out."""
+    found = []
+    for item in error.errors():
+        path = ".".join(str(part) for part in item["loc"] if not str(part)[0].isupper() or part == item["loc"][0])
+        found.append(f"{path}: {item['msg'].removeprefix('Value error, ')}")
+    return found
+
+
+def checked(claim: dict[str, Any]) -> dict[str, Any]:
+    """A claim as it is written, if it is one.
+
+    Raises:
+        ValueError: with each mistake in it.
+    """
+    try:
+        Claim.model_validate(claim)
+    except ValidationError as error:
+        raise ValueError("; ".join(_mistakes(error))) from None
+    return claim
 
 
 def read(path: Path) -> dict[str, Claim]:
@@ -262,7 +281,6 @@ def read(path: Path) -> dict[str, Claim]:
         UserError: with each mistake in it.
     """
     try:
-        return TypeAdapter(Claims).validate_python(read_yaml(path))
+        return TypeAdapter(dict[str, Claim]).validate_python(read_yaml(path))
     except ValidationError as error:
-        found = (f"{path}: {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise UserError("\n".join(found)) from None
+        raise UserError("\n".join(f"{path}: {mistake}" for mistake in _mistakes(error))) from None

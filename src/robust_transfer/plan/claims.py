@@ -1,7 +1,7 @@
 """The verdicts on claims as products: one a study, and one of all.
 
-Planning does not read the claims: the spec has the digest of their file, and the cells of every table and figure that
-is named in it.
+Planning does not read the papers' claims: the spec has the digest of their file, and the cells of every table and
+figure that is named in it.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robust_transfer.canonical import canonical_json
 from robust_transfer.errors import UserError
 from robust_transfer.plan.graph import Plan
 
@@ -25,30 +26,37 @@ def file_of(study: str) -> Path:
     return Path(str(files("robust_transfer"))) / "claims" / f"{study}.yaml"
 
 
-def claims_of(study: str, digest: str) -> "dict[str, Claim]":
-    """The claims of a study.
+def claims_of(study: str, given: str | dict[str, Any]) -> "dict[str, Claim]":
+    """The claims of a study, from a spec: of a paper the digest of their file, of others they themselves.
 
     Raises:
         UserError: where the file is not what was planned with, or has mistakes.
     """
-    from robust_transfer.claims.spec import read
+    from robust_transfer.claims.spec import Claim, read
 
+    if isinstance(given, dict):
+        return {name: Claim.model_validate(claim) for name, claim in given.items()}
     path = file_of(study)
-    if sha256(path.read_bytes()).hexdigest() != digest:
+    if sha256(path.read_bytes()).hexdigest() != given:
         raise UserError(f"{path} has changed since the plan was made; start `snakemake` again")
     return read(path)
 
 
-def add_verdicts(plan: Plan, captions: Mapping[str, str], of_all: str) -> None:
-    """Add the verdicts on all claims of the studies in the plan. captions: by study. of_all: that of all together."""
+def add_verdicts(
+    plan: Plan, captions: Mapping[str, str], of_all: str, own: Mapping[str, dict[str, Any]] | None = None
+) -> None:
+    """Add the verdicts on all claims of the studies in the plan.
+
+    captions: by study. of_all: that of all together. own: the claims, as written, of studies that have no file of them.
+    """
     every: dict[str, Any] = {"claims": {}, "measured": of_all, "cells": []}
     shown = [product for product in plan.products.values() if product.kind != "claim"]
     for study, caption in captions.items():
-        path = file_of(study)
-        if not path.exists():
+        path, given = file_of(study), (own or {}).get(study, {})
+        if not (given or path.exists()):
             continue
-        content = path.read_bytes()
-        claims = {study: sha256(content).hexdigest()}
+        content = canonical_json(given).encode() if given else path.read_bytes()
+        claims = {study: given or sha256(content).hexdigest()}
         cells = [
             {"study": study, "table": product.name} | {key: cell[key] for key in READ if key in cell}
             for product in shown

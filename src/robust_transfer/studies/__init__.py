@@ -60,7 +60,8 @@ def make_plan(config: Mapping[str, Any], workflow: Path, over: Sequence[Layer] =
     seeds = in_words(settings.all_seeds)
     captions = {name: study.caption("") + seeds for name, study in studies.items()}
     of_all = f"Measured at scale {settings.scale}, {settings.in_words('', ())}{seeds}"
-    add_verdicts(plan, captions, of_all=of_all)
+    own = {name: getattr(study.section, "claims", {}) for name, study in studies.items()}
+    add_verdicts(plan, captions, of_all, own)
     return plan
 
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
+from robust_transfer.claims.spec import checked
 from robust_transfer.errors import UserError
 from robust_transfer.plan.config import Settings
 from robust_transfer.plan.specs import AnyAttack, NonNegative, Number, Smoothing, Spec
@@ -175,6 +176,8 @@ class Section(base.Section):
     """File's name -> table."""
     figures: dict[FileName, Drawn] = {}  # noqa: RUF012
     """File's name -> figure."""
+    claims: dict[Name, Annotated[dict[str, Any], AfterValidator(checked)]] = {}  # noqa: RUF012
+    """Name -> what is claimed of the tables and figures; see docs/claims.md."""
 
     # ---- rows and columns --------------------------------------------------------------------------------------------
 
