@@ -464,6 +464,7 @@ def test_the_audit_finds_all_damage_and_repairs_just_that(finished):
         "tables/davchev/table1",
         "figures/davchev/fig2",
         "figures/davchev/fig5",
+        "claims/davchev",
     }
     assert audit(finished)[:2] == (0, [])
     assert finished.planned() == []

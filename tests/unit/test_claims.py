@@ -49,13 +49,13 @@ PRINTED = {
         "not printed": "C1a C2a C3 C5 C6 C7 C29 C30 C31 C32 C33",
     },
     "shafahi": {
-        "holds 1/1": "S7 S8a S10 S27 S30 S31 S34 S35 S38",
-        "holds 2/2": "S1 S5 S9b S11 S13 S15 S29",
+        "holds 1/1": "S7 S8a S10 S12 S20 S21 S27 S30 S31 S34 S35 S38",
+        "holds 2/2": "S1 S5 S9b S11 S13 S15 S29 S36",
         "holds 3/3": "S6 S9a",
         "holds 5/5": "S32",
         "holds 7/7": "S33",
         "contradicted 0/1": "S8b S28",  # Table 4: 17.61 with 0.005, 17.55 with 0.01
-        "not printed": "S2 S3 S4 S12 S14 S16 S17 S18 S19 S20 S21 S22 S23 S24 S25 S26 S36 S37",
+        "not printed": "S2 S3 S4 S14 S16 S17 S18 S19 S22 S23 S24 S25 S26 S37",
     },
     "vaishnavi": {
         "holds 1/1": "C9 C10 C21 C22",

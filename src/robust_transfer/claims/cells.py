@@ -4,7 +4,6 @@ Measured numbers are resampled together: models that saw the same images are giv
 there are several seeds, all cells the same draw of those. So what two numbers share cancels in their difference.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from robust_transfer.estimates import Estimate, Z
 from robust_transfer.plan.graph import replicates
 from robust_transfer.plan.published import is_printed
-from robust_transfer.tables.metrics import metric
+from robust_transfer.tables.metrics import METRICS, metric
 
 RESAMPLES = 1000
 
@@ -155,17 +155,15 @@ class Resamples:
                 with np.errstate(divide="ignore", invalid="ignore"):
                     found.append(100 * (after / before - 1))
             return Value(np.mean(found, 0))
-        if name.startswith("mean_"):
+        if (base := name.removeprefix("mean_")) != name and base in METRICS:
             sets: dict[str, dict[str, Path]] = {}
             for role, path in files.items():
                 word, _, place = role.rpartition("_")
                 sets.setdefault(place, {})[word] = path
-            each = [self.value(name.removeprefix("mean_"), of_set).numbers for of_set in sets.values()]
+            each = [self.value(base, of_set).numbers for of_set in sets.values()]
             return Value(np.mean(each, 0))
-        if name == "feature_distance":
-            return self._distance(*files.values())
         if (images := per_image(name, files)) is None:
-            return Value(np.array([metric(name)(**files).value]))
+            return self._of_estimate(metric(name)(**files))
         counts = not name.endswith("radius") and set(images.amount) <= {0.0, 100.0}
         return Value(self._over_images(images), images if counts else None)
 
@@ -176,12 +174,13 @@ class Resamples:
             drawn = (shares @ images.amount.astype(np.float32)) / (shares @ images.counted.astype(np.float32))
         return np.concatenate([[observed], drawn])
 
-    def _distance(self, distances: Path) -> Value:
-        """Drawn from the normal distribution of the mean: of each image there is nothing."""
-        found = json.loads(distances.read_text(encoding="utf-8"))
-        error = found["feature_distance_sd"] / np.sqrt(found["n"])
-        drawn = found["feature_distance"] + error * self._draws.standard_normal(self.count)
-        return Value(np.concatenate([[found["feature_distance"]], drawn]))
+    def _of_estimate(self, estimate: Estimate) -> Value:
+        """Drawn from its normal distribution, where it has an interval: of each image nothing is known."""
+        observed = np.array([estimate.value], dtype=float)
+        if np.isnan(estimate.low):
+            return Value(observed)
+        error = (estimate.high - estimate.low) / (2 * Z)
+        return Value(np.concatenate([observed, estimate.value + error * self._draws.standard_normal(self.count)]))
 
 
 MEANS = (

@@ -15,8 +15,8 @@ from robust_transfer.plan.published import published_tables
 HOLDS, CONTRADICTED, NOT_PRINTED = "holds", "contradicted", "not printed"
 REVERSED, UNDECIDED, NOT_TESTABLE = "reversed", "undecided", "not testable"
 MEASURED = (HOLDS, REVERSED, UNDECIDED, NOT_TESTABLE)
-SHOWN = 4
-"""So many claims of a study are named on the screen."""
+SCREEN, FEWEST = 30, 3
+"""Lines of the screen, and how many reversed claims of a study are named at least."""
 
 
 def of_print(claims: Mapping[str, Claim], study: str) -> pd.DataFrame:
@@ -137,14 +137,14 @@ def page(frame: pd.DataFrame, caption: str) -> str:
 
 def screen(frame: pd.DataFrame, where: str) -> list[str]:
     """Lines that say, study by study, how many claims hold, and name those that are reversed. where: the pages lie."""
-    lines = []
+    lines, shown = [], max(FEWEST, SCREEN // frame.study.nunique() - 2)
     for study, of_study in frame.groupby("study", sort=False):
         lines.append(f"{study}: {counts(of_study.measured)} (printed: {counts(of_study.printed)})")
         against = of_study[of_study.measured == REVERSED]
         names = [f"  reversed {row.id}: {row.claim}" for row in against.itertuples()]
-        lines += [line if len(line) <= 120 else line[:117] + "..." for line in names[:SHOWN]]
-        if len(names) > SHOWN:
-            lines.append(f"  and {len(names) - SHOWN} more: {where}/{study}.md")
+        lines += [line if len(line) <= 120 else line[:117] + "..." for line in names[:shown]]
+        if len(names) > shown:
+            lines.append(f"  and {len(names) - shown} more: {where}/{study}.md")
     return lines
 
 
