@@ -8,10 +8,10 @@ import pytest
 from scipy.stats import binom, norm
 
 from robust_transfer.claims import spec
-from robust_transfer.claims.cells import CERTIFIED, MEANS, Cells, Missing, Place, Resamples, Value, measured
+from robust_transfer.claims.cells import Cells, Missing, Place, Resamples, Value, measured
 from robust_transfer.claims.judge import holm, judge
 from robust_transfer.claims.verdicts import HOLDS, NOT_TESTABLE, REVERSED, UNDECIDED, counts, of_measured, page, screen
-from robust_transfer.tables.metrics import METRICS, metric
+from robust_transfer.tables.metrics import metric
 
 N = 400
 
@@ -109,14 +109,6 @@ def test_a_number_is_the_tables_own_and_its_spread_that_of_the_mean(files, name,
 def test_means_are_the_tables_own(files, name, nodes):
     paths = {role: files[node] for role, node in nodes.items()}
     assert Resamples(10).value(name, paths).numbers[0] == pytest.approx(metric(name)(**paths).value)
-
-
-def test_a_metric_is_resampled_image_by_image_unless_it_is_known_not_to_be():
-    whole = {"feature_distance", "mean_distance", "worst_attack_success_rate"}
-    exact = {"weight_distance", "ratio_of_seconds", "classes", "train_images_a_class", "test_images_a_class"}
-    exact |= {name for name in METRICS if name.startswith("chosen_")}
-    means = {name for name in METRICS if name.startswith("mean_")}
-    assert METRICS.keys() - whole - exact - means == {*MEANS, *filter(CERTIFIED.fullmatch, METRICS)}
 
 
 def test_a_distance_has_the_spread_of_its_mean(tmp_path):
