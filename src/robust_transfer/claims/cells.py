@@ -187,7 +187,7 @@ MEANS = (
     *("accuracy", "robustness", "training_accuracy", "margin_robustness", "accuracy_and_robustness"),
     *("attack_success_rate", "adversarial_accuracy", "smoothed_accuracy"),
 )
-CERTIFIED = re.compile(r"(unsmoothed_)?(average_certified_radius|certified_accuracy_(.+))")
+CERTIFIED = re.compile(r"average_certified_radius|certified_accuracy_(.+)")
 
 
 @cache
@@ -207,10 +207,8 @@ def per_image(name: str, files: Mapping[str, Path]) -> Images | None:
     first = next(iter(tables.values()))
     key = sha256(first[["index", "label"]].to_numpy().tobytes()).hexdigest()
     if certified:
-        unsmoothed, kind, radius = certified.groups()
-        reach = np.zeros(len(first)) if unsmoothed else first.radius.to_numpy()
-        (share,) = right.values()
-        amount = share * reach if kind == "average_certified_radius" else 100 * share * (reach >= float(radius))
+        (share,), reach, at_least = right.values(), first.radius.to_numpy(), certified[1]
+        amount = 100 * share * (reach >= float(at_least)) if at_least else share * reach
         return Images(key, amount, np.ones(len(first)))
     if name == "attack_success_rate":
         clean = right.pop("clean")
