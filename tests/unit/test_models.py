@@ -13,8 +13,15 @@ from torch import nn
 from robust_transfer.attacks.ready import attack_ready
 from robust_transfer.data.tensors import PreparedData, TensorSplit
 from robust_transfer.errors import UserError
-from robust_transfer.models import files
-from robust_transfer.models.classifier import freeze_but, predict, reset_last, reset_parameters, to_pixels
+from robust_transfer.models import classifier, files
+from robust_transfer.models.classifier import (
+    freeze_but,
+    images_at_once,
+    predict,
+    reset_last,
+    reset_parameters,
+    to_pixels,
+)
 from robust_transfer.models.families.cifar_resnet import basic_block
 from robust_transfer.models.heads import MlpHead
 from robust_transfer.plan.specs import CifarDenseNet, CifarResNet, Last, Normalise, Pgd, Recipe, WideResNet
@@ -518,11 +525,17 @@ def test_batch_norm_sees_the_clean_and_the_adversarial_batch_of_each_iteration_o
 # ---- prediction and files ------------------------------------------------------------------------------------------
 
 
-def test_predicting_in_batches_is_in_evaluation_mode_and_changes_nothing():
+@pytest.mark.parametrize(("side", "count"), [(32, 512), (80, 512), (224, 66), (3000, 1)])
+def test_large_images_pass_in_smaller_batches(side, count):
+    assert images_at_once(torch.empty(5000, 3, side, side, device="meta")) == count
+
+
+def test_predicting_in_batches_is_in_evaluation_mode_and_changes_nothing(monkeypatch):
+    monkeypatch.setattr(classifier, "VALUES_AT_ONCE", 3 * 3 * 8 * 8)
     network = built(SMALL["resnet"]).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     images = torch.randint(0, 256, (7, 3, 8, 8), dtype=torch.uint8)
-    logits = predict(network, images, batch_size=3)
+    logits = predict(network, images)
     assert network.training
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     torch.testing.assert_close(logits, network.eval()(images / 255))

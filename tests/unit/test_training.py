@@ -15,7 +15,7 @@ from robust_transfer.data.augment import random_crop, random_flip, random_rotati
 from robust_transfer.data.batches import taking_part
 from robust_transfer.data.tensors import PreparedData, TensorSplit
 from robust_transfer.errors import UserError
-from robust_transfer.models import files
+from robust_transfer.models import classifier, files
 from robust_transfer.models.classifier import Observed
 from robust_transfer.plan.specs import CifarResNet, Fgsm, Free, Inputs, Last, Pgd, Recipe, Schedule
 from robust_transfer.randomness import derived, order, reseed
@@ -507,6 +507,15 @@ def test_without_a_validation_split_the_last_is_kept_and_nothing_measured(tmp_pa
     data = PreparedData(DATA.train, TensorSplit(DATA.train.images[:0], DATA.train.labels[:0]), DATA.test)
     _, history = run(recipe(), tmp_path / "state", data=data)
     assert [sorted(entry) for entry in history] == [["epoch", "loss"]] * 4
+
+
+def test_validation_attacks_as_many_images_at_once_as_their_size_allows(monkeypatch):
+    part = TensorSplit(torch.full((10, 1, 1, 1), 0.9), torch.zeros(10, dtype=torch.int64))
+    monkeypatch.setattr(classifier, "VALUES_AT_ONCE", 4)
+    attacked = []
+    monkeypatch.setattr(loop, "perturb", lambda model, images, *_: attacked.append(len(images)) or images)
+    validate(Line(5.0), part, recipe(attack=PGD), adversarially=True)
+    assert attacked == [4, 4, 2]
 
 
 def test_validation_weighs_accuracies_as_the_loss_is_weighed():

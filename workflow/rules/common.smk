@@ -181,6 +181,11 @@ def machine(key):
     return PLAN.origin["machine"][key]
 
 
+def memory(wildcards, attempt):
+    """MB that a job may take: more for each attempt, as too little may be what ended the one before."""
+    return machine("memory_mb") * attempt
+
+
 # Asked for five minutes before the end of a job's time, so that a training saves its state. SIGTERM, because preemption
 # and scancel send it too, and Snakemake's own processes around the training survive it, but not SIGUSR1.
 SAVE_SIGNAL = "'--signal=TERM@300'"

@@ -19,7 +19,7 @@ for kind, about in KINDS.items():
         threads: machine("threads")
         resources:
             gpu=machine("gpus") if about.gpu else 0,
-            mem_mb=machine("memory_mb"),
+            mem_mb=memory,
             runtime=runtime_of(about),
             slurm_extra=SAVE_SIGNAL if about.resumes else "",
         message:

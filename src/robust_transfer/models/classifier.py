@@ -1,5 +1,6 @@
 """The shape that every network here has, and the parts that transfer learning freezes, trains or starts anew."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from robust_transfer.errors import UserError
 from robust_transfer.models.heads import HeadWeights, new_head
 from robust_transfer.specs.parts import Trainable
+
+VALUES_AT_ONCE = 10_000_000
+"""Values of pixels, of all channels, that pass together; see images_at_once."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +231,15 @@ def training_mode(network: nn.Module, in_eval: list[nn.Module]) -> None:
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: Tensor, batch_size: int = 512) -> Tensor:
+def images_at_once(images: Tensor) -> int:
+    """How many of N x C x H x W images pass together where nothing depends on it: 512 small ones, 66 of 3 x 224 x 224.
+
+    An image of that size takes 92 MB of a ResNet-50 where gradients are kept.
+    """
+    return max(1, min(512, VALUES_AT_ONCE // math.prod(images.shape[1:])))
+
+
+def predict(network: nn.Module, images: Tensor) -> Tensor:
     """N x C x H x W uint8 or float pixels -> N x classes logits, in evaluation mode, batch by batch.
 
     Raises:
@@ -235,7 +247,7 @@ def predict(network: nn.Module, images: Tensor, batch_size: int = 512) -> Tensor
     """
     was_training = network.training
     network.eval()
-    logits = [network(to_pixels(batch)) for batch in images.split(batch_size)]
+    logits = [network(to_pixels(batch)) for batch in images.split(images_at_once(images))]
     network.train(was_training)
     return numbers(torch.cat(logits), "the network's logits")
 

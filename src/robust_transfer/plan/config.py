@@ -39,7 +39,7 @@ class Machine(Spec):
     threads: Count = 1
     """CPU threads of one node; sums may differ in the last bit between thread counts, so a node's card names it."""
     memory_mb: Count = 8000
-    """Memory that a training, attack or evaluation asks the scheduler for."""
+    """Memory that a training, attack or evaluation asks the scheduler for; as much again for each retry."""
     gpus: WholeNumber = 0
     """GPUs a training, attack or evaluation asks the scheduler for (0 at digits scale)."""
     checkpoint_seconds: Positive = 60.0

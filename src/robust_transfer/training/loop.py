@@ -18,6 +18,7 @@ from robust_transfer.errors import UserError
 from robust_transfer.models.classifier import (
     Classifier,
     freeze_but,
+    images_at_once,
     modules_in_eval,
     predict,
     to_pixels,
@@ -220,7 +221,8 @@ def validate(network: Classifier, part: TensorSplit, recipe: Recipe, adversarial
     if attack and attack.evaluates and (adversarially or schedule.select == "best_validation"):
         reseed(schedule.seed, "validation")
         right = 0
-        for images, labels in zip(part.images.split(512), part.labels.split(512), strict=True):
+        count = images_at_once(part.images)
+        for images, labels in zip(part.images.split(count), part.labels.split(count), strict=True):
             with attacking(network):
                 adversarial = perturb(network, to_pixels(images), labels, attack)
             right += int((predict(network, adversarial).argmax(1) == labels).sum())
