@@ -227,7 +227,7 @@ def test_after_the_choice_everything_can_be_trained_on_all_images():
     assert tuned["Linear classifier clean"] == tuned["Fine-tuning clean"] == grid
     assert tuned["L2-SP clean"] == [*grid, "start_distance"]
     assert tuned["DELTA clean"] == [*grid, "feature_distillation"]
-    assert "trained with on all images" in plan.products["tables/renofeation/table2"].spec["measured"]
+    assert "and trained with on all images" in plan.products["tables/renofeation/table2"].spec["measured"]
     assert "whose images train nothing" in usual.products["tables/renofeation/table2"].spec["measured"]
     on_test = planned(protocol="code", renofeation={"retrain_on_all": True})
     assert on_test.nodes.keys() == planned(protocol="code").nodes.keys(), "nothing was held out"

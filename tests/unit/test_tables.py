@@ -112,6 +112,8 @@ def test_rates_under_several_attacks_are_means_over_them_and_the_worst(tmp_path)
     assert worst == proportion(3, 4)
     assert METRICS["adversarial_accuracy"](neuron0=once, neuron1=thrice).value == 50.0
     assert METRICS["adversarial_accuracy"](adversarial=once) == proportion(4, 5)
+    # Attacks that agree on every image are as one: no image fooled is no certainty.
+    assert attack_success_rate(clean, neuron0=clean, neuron1=clean) == proportion(0, 4)
 
 
 def test_distances_from_the_source(tmp_path):

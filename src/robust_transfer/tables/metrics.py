@@ -79,7 +79,7 @@ def _fooled(clean: Path, adversarial: Path) -> np.ndarray:
 
 def _over_attacks(happened: list[np.ndarray]) -> Estimate:
     """How often something happens, in per cent: of each attack on the same images, whether it does to each."""
-    if len(happened) == 1 or not len(happened[0]):
+    if all(np.array_equal(each, happened[0]) for each in happened):  # as one attack would
         return proportion(int(happened[0].sum()), len(happened[0]))
     shares = 100 * np.mean(happened, axis=0)
     half = Z * float(shares.std(ddof=1)) / math.sqrt(len(shares))

@@ -107,7 +107,7 @@ class Renofeation(Paper[Section]):
         network = self.network(next(iter(section.networks.values())).network)
         chosen = f"values chosen on the {section.chosen_on} split"
         if section.chosen_on == "validation":
-            chosen += ", then trained with on all images" if section.trains_anew else ", whose images train nothing"
+            chosen += ", and trained with on all images" if section.trains_anew else ", whose images train nothing"
         attack = f"eps {self.budget(network, section.attack.space):.4g} ({section.attack.space})"
         driven = f"{neurons} drawn neurons" if isinstance(neurons, int) else f"neuron {', '.join(map(str, neurons))}"
         return f"{self.scene(section.source, *section.targets)}, {chosen}, {attack}, {driven}"
