@@ -230,7 +230,6 @@ def training_mode(network: nn.Module, in_eval: list[nn.Module]) -> None:
         module.training = False  # not eval(): a module with a frozen parameter of its own may hold layers that train
 
 
-@torch.no_grad()
 def images_at_once(images: Tensor) -> int:
     """How many of N x C x H x W images pass together where nothing depends on it: 512 small ones, 66 of 3 x 224 x 224.
 
@@ -239,6 +238,7 @@ def images_at_once(images: Tensor) -> int:
     return max(1, min(512, VALUES_AT_ONCE // math.prod(images.shape[1:])))
 
 
+@torch.no_grad()
 def predict(network: nn.Module, images: Tensor) -> Tensor:
     """N x C x H x W uint8 or float pixels -> N x classes logits, in evaluation mode, batch by batch.
 

@@ -6,6 +6,7 @@ by `table` or `figure` are what it adds to the plan, in the order in which they 
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BeforeValidator, ValidationError
@@ -165,8 +166,13 @@ class Study(Generic[S]):
     def caption(self, own: str) -> str:
         """The line below a table or figure. own: what this study or product says beside the rest."""
         scene = f"Measured at scale {self.settings.scale}" + (f": {own}" if own else "")
+        return f"{scene}, {self.section.evaluated_on} split, {self._settings_in_words}"
+
+    @cached_property
+    def _settings_in_words(self) -> str:
+        """The protocol, and what is set apart from it in what this study reads."""
         named = [value for _, value, refers in checks.places(self.section, self.name) if refers]
-        return f"{scene}, {self.section.evaluated_on} split, {self.settings.in_words(self.name, named)}"
+        return self.settings.in_words(self.name, named)
 
     def remark(self, kind: str, cells: list[Cell]) -> str:
         """What a caption says at its end of a table or figure (kind) with these cells."""
