@@ -52,7 +52,7 @@ def make_plan(config: Mapping[str, Any], workflow: Path, over: Sequence[Layer] =
     """
     stack = layers.stack([Layer("config.yaml", with_text_keys(config)), *over], workflow)
     plan, settings, studies, _ = _planned(stack)
-    published.attach(plan, _papers(settings, workflow))
+    published.attach(plan, _papers(settings, workflow, plan))
     if settings.compare_protocols:
         for name, study in studies.items():
             if name in PAPERS:  # the switches are theirs
@@ -65,10 +65,12 @@ def make_plan(config: Mapping[str, Any], workflow: Path, over: Sequence[Layer] =
     return plan
 
 
-def _papers(settings: configs.Settings, workflow: Path) -> Plan | None:
+def _papers(settings: configs.Settings, workflow: Path, plan: Plan) -> Plan | None:
     """The plan of the same studies at the papers' own scale, under the same protocol; None where all data are embedded,
-    as no paper's are.
+    as no paper's are. plan: what the settings came to, which may be it.
     """
+    if settings.scale == "paper" and not settings.overlaid:
+        return plan
     names = [name for name in settings.studies if name in PAPERS]
     if not names or not any(dataset.files for dataset in settings.datasets.values()):
         return None
