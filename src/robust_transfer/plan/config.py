@@ -85,9 +85,9 @@ class Settings(Spec):
         return self.seeds or [self.seed]
 
     @property
-    def overlaid(self) -> tuple[str, ...]:
-        """Paths of the values of recipes and scale that the config changes."""
-        return self._overlaid
+    def changes_scale(self) -> bool:
+        """Whether the config changes a value of recipes and scale: of a study, a data set or a network."""
+        return any("." in path for path in self._overlaid)
 
     def in_words(self, section: str, names: Collection[str]) -> str:
         """What a caption says of the config: the protocol, the switches that are set apart from it, a single seed other
@@ -96,7 +96,7 @@ class Settings(Spec):
         section: whose values count, beside data sets and networks of these names.
         """
         apart = ", ".join(f"{name}: {choice}" for name, choice in set_apart(self.protocol, self.switches).items())
-        changed = [path.removeprefix(f"{section}.") for path in self.overlaid if _is_of(path, section, names)]
+        changed = [path.removeprefix(f"{section}.") for path in self._overlaid if _is_of(path, section, names)]
         first, *others = self.all_seeds
         words = [
             f"protocol {self.protocol}" + (f" but for {apart}" if apart else ""),

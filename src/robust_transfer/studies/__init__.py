@@ -69,7 +69,7 @@ def _papers(settings: configs.Settings, workflow: Path, plan: Plan) -> Plan | No
     """The plan of the same studies at the papers' own scale, under the same protocol; None where all data are embedded,
     as no paper's are. plan: what the settings came to, which may be it.
     """
-    if settings.scale == "paper" and not settings.overlaid:
+    if settings.scale == "paper" and not settings.changes_scale:
         return plan
     names = [name for name in settings.studies if name in PAPERS]
     if not names or not any(dataset.files for dataset in settings.datasets.values()):
