@@ -267,7 +267,7 @@ def test_a_whole_run_in_a_folder_with_a_bad_name(tmp_path):
     source.write_text(
         text.replace("def run(job: Job)", "def run(job):\n    exit('this very code')\n\n\ndef old(job: Job)")
     )
-    (node,) = (n for n in workspace.plan().nodes.values() if n.slug == "digits-0to4")
+    node = next(n for n in workspace.plan().nodes.values() if n.slug == "digits-0to4")
     assert "this very code" in workspace.snakemake(f"results/{node.card}", check=False).stdout
     source.write_text(text, encoding="utf-8")
     workspace.snakemake(f"results/{node.card}")

@@ -119,7 +119,8 @@ def test_a_transfer_trains_and_saves_with_its_own_normalisation(tmp_path, monkey
         return [{"epoch": 1}]
 
     monkeypatch.setattr(train, "train", watched)
-    monkeypatch.setattr(train.tensors, "load", lambda *_: SimpleNamespace(channels=1, classes=2))
+    test = SimpleNamespace(plain=lambda count: iter([(torch.zeros(count, 1, 8, 8), None)]))
+    monkeypatch.setattr(train.tensors, "load", lambda *_: SimpleNamespace(channels=1, classes=2, test=test))
     job = SimpleNamespace(
         spec=Recipe(normalise=normalise, schedule=SCHEDULE),
         has=lambda role: role == "start",

@@ -135,7 +135,7 @@ def test_our_points_do_not_count_in_the_fit():
     values["d", "RA after", "accuracy"] = 1
     panel = {"title": "T", "x": ["SA before", "SA after"], "y": ["RA before", "RA after"], "x_label": "", "y_label": ""}
     (axis,) = regression(with_ours(values, rows=["d"]), ABOUT | {"panels": [panel]}, {}).axes
-    assert axis.get_title() == "T: $R^2$ = 1.00, n = 3"
+    assert axis.get_title() == "T\nrising, $R^2$ = 1.00 (1.00 to 1.00), n = 3"
     theirs, own = (line for line in axis.lines if line.get_marker() == "o")
     assert (len(theirs.get_xdata()), own.get_xdata().tolist()) == (3, [pytest.approx(800)])
     assert "d *" in {text.get_text() for text in axis.texts}

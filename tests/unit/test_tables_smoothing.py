@@ -98,7 +98,8 @@ def test_a_place_without_a_cell_is_blank_and_radii_have_their_own_decimals(certi
         cell("CR", "ACR", "average_certified_radius", "n"),
     ]
     frame = tidy("s", "table4", cells, lambda _: certified)
-    spec = {"title": "T", "measured": "M", "corner": "Start", "decimals": {"average_certified_radius": 3}}
+    spec = {"title": "T", "measured": "M", "published": "P", "corner": "Start"}
+    spec |= {"decimals": {"average_certified_radius": 3}}
     lines = [
         [part.strip() for part in line.strip("|").split("|")]
         for line in markdown(frame, spec).splitlines()
@@ -109,7 +110,7 @@ def test_a_place_without_a_cell_is_blank_and_radii_have_their_own_decimals(certi
 
 def test_the_csv_keeps_the_decimals_of_the_finest_metric(tmp_path):
     plan = Plan({"config": {}})
-    node = plan.add("certify", "some", {"split": "test"})
+    node = plan.add("certify", "some", {"split": "test", "smoothing": {"sigma": 0.5}, "seed": 0})
     (tmp_path / node.folder).mkdir(parents=True)
     certificates(tmp_path / node.artifact, [1] * 3, [1] * 3, [0.1234] * 3)
     card = {"id": node.id, "kind": node.kind, "version": KINDS[node.kind].version, "spec": node.spec}
