@@ -63,21 +63,21 @@ def craft(
     return made
 
 
-def zero_gradients(
-    model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, device: torch.device | str = "cpu"
-) -> float:
-    """Share of the images at which no pixel changes the log odds against the label: what follows gradients stands still
-    there, however little it would take to fool the model (gradient masking; Athalye et al. 2018).
+def zero_gradients(model: nn.Module, images: Tensor, batch_size: int, device: torch.device | str = "cpu") -> float:
+    """Share of the images at which no pixel changes the log odds against the predicted class: what follows gradients
+    stands still there, however little it would take to fool the model (gradient masking; Athalye et al. 2018).
 
-    images: N x C x H x W uint8; labels: N int64. The classifier, on `device`, is looked at in evaluation mode.
+    images: N x C x H x W uint8, which may be of classes that the model doesn't know. The classifier, on `device`, is
+    looked at in evaluation mode.
     """
     if not len(images):
         return 0.0
     zero = 0
     with attacking(model), torch.enable_grad():
-        for part, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+        for part in images.split(batch_size):
             clean = to_float(part.to(device)).requires_grad_()
-            (gradient,) = torch.autograd.grad(log_odds(model(clean), truth.to(device)).sum(), clean)
+            logits = model(clean)
+            (gradient,) = torch.autograd.grad(log_odds(logits, logits.argmax(1)).sum(), clean)
             zero += int((gradient == 0).flatten(1).all(1).sum())
     return zero / len(images)
 

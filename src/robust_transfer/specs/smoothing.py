@@ -45,8 +45,8 @@ class Smoothing(Spec):
     @property
     def largest_radius(self) -> float:
         """That of an image on which all n samples agree, in pixels of [0, 1]; see _can_certify."""
-        some_other = -math.expm1(math.log(self.alpha) / self.n)  # 1 - alpha^(1/n), which is rounded to 0 from n = 1e17 on
-        return -self.sigma * NormalDist().inv_cdf(some_other)
+        others = -math.expm1(math.log(self.alpha) / self.n)  # 1 - alpha^(1/n), and no 0 where n is 1e17
+        return -self.sigma * NormalDist().inv_cdf(others)
 
     @property
     def slug(self) -> str:

@@ -65,7 +65,7 @@ def run(job: Job) -> dict[str, Any]:
             device=job.device,
         ).view(torch.int16)
     save_file({"examples": examples}, job.output)
-    zero = zero_gradients(network, part.images[attacked], part.labels[attacked], BATCH, job.device)
+    zero = zero_gradients(network, part.images[attacked], BATCH, job.device)
     metrics: dict[str, Any] = {"n": len(part), "zero_gradients": zero}
     if earlier:
         metrics["attacked"] = int(attacked.sum())
