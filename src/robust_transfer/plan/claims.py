@@ -26,6 +26,12 @@ def file_of(study: str) -> Path:
     return Path(str(files("robust_transfer"))) / "claims" / f"{study}.yaml"
 
 
+def digest_of(path: Path) -> str:
+    """The sha256 of a file of claims without its comments."""
+    lines = path.read_bytes().splitlines()
+    return sha256(b"\n".join(line for line in lines if line.strip() and not line.lstrip().startswith(b"#"))).hexdigest()
+
+
 def claims_of(study: str, given: str | dict[str, Any]) -> "dict[str, Claim]":
     """The claims of a study, from a spec: of a paper the digest of their file, of others they themselves.
 
@@ -37,7 +43,7 @@ def claims_of(study: str, given: str | dict[str, Any]) -> "dict[str, Claim]":
     if isinstance(given, dict):
         return {name: Claim.model_validate(claim) for name, claim in given.items()}
     path = file_of(study)
-    if sha256(path.read_bytes()).hexdigest() != given:
+    if digest_of(path) != given:
         raise UserError(f"{path} has changed since the plan was made; start `snakemake` again")
     return read(path)
 
@@ -56,11 +62,11 @@ def add_verdicts(
         if not (given or path.exists()):
             continue
         content = canonical_json(given).encode() if given else path.read_bytes()
-        claims = {study: given or sha256(content).hexdigest()}
+        claims = {study: given or digest_of(path)}
         cells = [
             {"study": study, "table": product.name} | {key: cell[key] for key in READ if key in cell}
             for product in shown
-            if product.study == study and product.name.encode() in content
+            if product.study == study and f"{product.name} |".encode() in content
             for cell in product.spec["cells"]
         ]
         plan.add_product("claim", study, "", {"claims": claims, "measured": caption, "cells": cells})

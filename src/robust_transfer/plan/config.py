@@ -1,10 +1,10 @@
 """The config: what its layers say once they are laid over each other, and every mistake in one message."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, create_model
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, create_model
 
 from robust_transfer.errors import UserError
 from robust_transfer.plan.layers import Layer, differing, is_mapping, lay_over, look, scale_name, without_nulls
@@ -20,6 +20,7 @@ from robust_transfer.plan.specs import (
     Spec,
     WholeNumber,
 )
+from robust_transfer.specs.fields import CANONICAL
 
 Known = TypeVar("Known")
 
@@ -87,7 +88,7 @@ class Settings(Spec):
     @property
     def changes_scale(self) -> bool:
         """Whether the config changes a value of recipes and scale: of a study, a data set or a network."""
-        return any("." in path for path in self._overlaid)
+        return bool(self._overlaid)
 
     def in_words(self, section: str, names: Collection[str]) -> str:
         """What a caption says of the config: the protocol, the switches that are set apart from it, a single seed other
@@ -150,8 +151,34 @@ def load(
     if settings:
         below = _laid([layer for layer in layers if not layer.over_scale], shape)
         below = without_nulls({key: resolve(value, choices, []) for key, value in below.items()}, shape, is_given)
-        settings._overlaid = tuple(differing(below, values))
+        settings._overlaid = tuple(_changes(below, values, sections))
     return settings, values, mistakes
+
+
+def _changes(below: dict[str, Any], values: dict[str, Any], sections: Mapping[str, type[Spec]]) -> Iterator[str]:
+    """Paths of the data sets, networks and values of studies that are not as recipes and scale have them. A label, a
+    default that is written out, and another way to write a number change nothing.
+    """
+    models: dict[str, Any] = {key: Settings.model_fields[key].annotation for key in ("datasets", "networks")}
+    for key, model in (models | dict(sections)).items():
+        if key not in values or below.get(key) == values[key]:
+            continue
+        whole: TypeAdapter[Any] = TypeAdapter(model)
+        written = list(differing(below.get(key, {}), values[key], key))
+        try:
+            old, new = (
+                whole.dump_python(
+                    whole.validate_python(each), mode="json", by_alias=True, exclude_defaults=True, context=CANONICAL
+                )
+                for each in (below.get(key, {}), values[key])
+            )
+        except ValidationError:  # a mistake, which has its sentence, or a study of one's own, of which nothing is below
+            yield from written
+            continue
+        changed = [f"{path}." for path in differing(old, new, key)]
+        for path in written:
+            if any(one.startswith(f"{path}.") or f"{path}.".startswith(one) for one in changed):
+                yield path
 
 
 def _laid(layers: Iterable[Layer], shape: Shape) -> dict[str, Any]:
