@@ -50,12 +50,15 @@ def test_those_of_all_are_those_of_each_together(plan):
 
 def test_another_claim_is_another_product(plan, monkeypatch, tmp_path):
     own = tmp_path / "cartl.yaml"
-    own.write_bytes(claims.file_of("cartl").read_bytes() + b"# one more line\n")
+    own.write_bytes(claims.file_of("cartl").read_bytes() + b"C99: {}\n")
     there = claims.file_of
     monkeypatch.setattr(claims, "file_of", lambda study: own if study == "cartl" else there(study))
     again = planned(FIRST, studies=list(PAPERS))
     changed = {stem for stem, product in plan.products.items() if product.param != again.products[stem].param}
     assert changed == {"claims/cartl", "claims"}
+    digest = claims.digest_of(own)
+    own.write_bytes(b"# a comment\n\n" + own.read_bytes())
+    assert claims.digest_of(own) == digest
     digest = sha256(there("cartl").read_bytes()).hexdigest()
     with pytest.raises(UserError, match="has changed since the plan was made"):
         claims.claims_of("cartl", digest)
