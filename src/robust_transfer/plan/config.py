@@ -97,7 +97,7 @@ class Settings(Spec):
         section: whose values count, beside data sets and networks of these names.
         """
         apart = ", ".join(f"{name}: {choice}" for name, choice in set_apart(self.protocol, self.switches).items())
-        changed = [path.removeprefix(f"{section}.") for path in self._overlaid if _is_of(path, section, names)]
+        changed = sorted(path.removeprefix(f"{section}.") for path in self._overlaid if _is_of(path, section, names))
         first, *others = self.all_seeds
         words = [
             f"protocol {self.protocol}" + (f" but for {apart}" if apart else ""),
