@@ -244,7 +244,7 @@ class Cartl(Paper[Section]):
         section = self.section
         for name in section.sources:
             yield f"{name} AT", self.source(name), section.attack
-        for k in section.cases.values():
+        for k in {k.last: k for k in section.cases.values()}.values():  # cases may share a k
             model = self.source(section.main.source, k, section.fdm.weight)
             yield f"{section.main.source} AT + FDM (k = {k.last})", model, section.attack
 
