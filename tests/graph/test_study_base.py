@@ -57,7 +57,7 @@ def test_every_caption_names_the_seed_and_the_values_that_config_yaml_changes(st
 def test_a_caption_names_keys_of_its_own_study_alone():
     config = {"davchev": {"attacks": {"WB-PGD": {"eps": 0.3, "steps": 7}}}, "cartl": {"attack": {"eps": 0.2}}}
     measured = planned("davchev", **config).products["tables/davchev/table1"].spec["measured"]
-    assert measured.endswith("protocol corrected, changed in the config: attacks.WB-PGD.steps, attacks.WB-PGD.eps")
+    assert measured.endswith("protocol corrected, changed in the config: attacks.WB-PGD.eps, attacks.WB-PGD.steps")
     assert "changed" not in planned("davchev").products["tables/davchev/table1"].spec["measured"]
 
 

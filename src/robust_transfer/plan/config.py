@@ -97,6 +97,7 @@ class Settings(Spec):
         section: whose values count, beside data sets and networks of these names.
         """
         apart = ", ".join(f"{name}: {choice}" for name, choice in set_apart(self.protocol, self.switches).items())
+        # By name: the order in which files are written means nothing.
         changed = sorted(path.removeprefix(f"{section}.") for path in self._overlaid if _is_of(path, section, names))
         first, *others = self.all_seeds
         words = [
@@ -156,8 +157,8 @@ def load(
 
 
 def _changes(below: dict[str, Any], values: dict[str, Any], sections: Mapping[str, type[Spec]]) -> Iterator[str]:
-    """Paths of the data sets, networks and values of studies that are not as recipes and scale have them. A label, a
-    default that is written out, and another way to write a number change nothing.
+    """Paths of the data sets, networks and values of studies that are not as recipes and scale have them. Another label,
+    a default that is written out, and another way to write a number change nothing; what is taken away is named.
     """
     models: dict[str, Any] = {key: Settings.model_fields[key].annotation for key in ("datasets", "networks")}
     for key, model in (models | dict(sections)).items():
@@ -177,7 +178,8 @@ def _changes(below: dict[str, Any], values: dict[str, Any], sections: Mapping[st
             continue
         changed = [f"{path}." for path in differing(old, new, key)]
         for path in written:
-            if any(one.startswith(f"{path}.") or f"{path}.".startswith(one) for one in changed):
+            means_something = any(one.startswith(f"{path}.") or f"{path}.".startswith(one) for one in changed)
+            if means_something or not look({key: values[key]}, tuple(path.split(".")), {}):
                 yield path
 
 
