@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from robust_transfer.canonical import canonical_json
-from robust_transfer.plan.graph import Plan
+from robust_transfer.plan.graph import Plan, Product
 from robust_transfer.stages.node import Node
 
 PRINTED = "published"
@@ -17,6 +17,8 @@ tells them apart by a second word: `published ASR`.
 """
 
 Place = tuple[str, str]
+Conditions = Callable[[Iterable[str]], frozenset[str]]
+"""What nodes are measured on; see conditions."""
 
 
 def published_tables(study: str) -> dict[str, dict[Place, float]]:
@@ -55,13 +57,16 @@ def attach(plan: Plan, paper: Plan | None) -> None:
     paper: the plan at the papers' own scale; None where nothing of it can be in the other plan. A cell reproduces the
     one that stands there in its place if they share the metric and all that they are measured on (see conditions).
     """
+    on = conditions(plan)
+    on_paper = conditions(paper) if paper else on
     for stem, product in plan.products.items():
         if product.kind != "table" or not product.spec["published"]:
             continue
         printed = published_table(product.study, product.name)
-        theirs = _conditions_of(paper, stem) if paper else {}
-        ours = _conditions_of(plan, stem)
-        same = {place for place in printed if place in theirs and ours.get(place) == theirs[place]}
+        same: set[Place] = set()
+        if paper and stem in paper.products:
+            ours, theirs = _by_place(product, on), _by_place(paper.products[stem], on_paper)
+            same = {place for place in printed if place in theirs and ours.get(place) == theirs[place]}
         cells = [
             cell | {"published": printed[place] if (place := (cell["row"], cell["column"])) in same else None}
             for cell in product.spec["cells"]
@@ -70,18 +75,16 @@ def attach(plan: Plan, paper: Plan | None) -> None:
         plan.products[stem] = replace(product, spec=product.spec | {"cells": cells} | whole)
 
 
-def _conditions_of(plan: Plan, stem: str) -> dict[Place, tuple[str, frozenset[str]]]:
+def _by_place(table: Product, on: Conditions) -> dict[Place, tuple[str, frozenset[str]]]:
     """Of each cell of the paper's in a table, the metric and what it is measured on."""
-    on = conditions(plan)
-    cells = plan.products[stem].spec["cells"] if stem in plan.products else ()
     return {
         (cell["row"], cell["column"]): (cell["metric"], on(cell["nodes"].values()))
-        for cell in cells
+        for cell in table.spec["cells"]
         if not cell.get("ours")
     }
 
 
-def conditions(plan: Plan) -> Callable[[Iterable[str]], frozenset[str]]:
+def conditions(plan: Plan) -> Conditions:
     """The function that says what nodes are measured on: the data sets behind them, the split, and of each model the
     network, the data set and the part that is trained.
 

@@ -55,9 +55,9 @@ class Data:
     dataset: AnyDataset
     plan: Plan = field(repr=False, compare=False)
 
-    @property
+    @cached_property
     def node(self) -> Node:
-        """The node that prepares it."""
+        """The node that prepares it, which is in the plan from when it is first asked for."""
         return build.prepare(self.plan, self.dataset)
 
 
