@@ -55,6 +55,12 @@ def improvement(before: Estimate, after: Estimate) -> Estimate:
     return Estimate(value, value - half, value + half, n)
 
 
+def of_sample(value: float, sd: float, n: int) -> Estimate:
+    """A mean of n independent numbers with this standard deviation; the interval is normal."""
+    half = Z * sd / math.sqrt(n)
+    return Estimate(value, value - half, value + half, n)
+
+
 def difference(before: Estimate, after: Estimate) -> Estimate:
     """By how much a value grows. Its interval takes the two as independent."""
     value = after.value - before.value

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from robust_transfer.estimates import Estimate, Z
 from robust_transfer.plan.graph import replicates
 from robust_transfer.plan.published import is_printed
-from robust_transfer.tables.metrics import METRICS, metric
+from robust_transfer.tables.metrics import METRICS, before_and_after, by_set, metric, outcomes_in
 
 RESAMPLES = 1000
 
@@ -150,18 +149,13 @@ class Resamples:
         name = name.partition(" under ")[0]
         if name.startswith("mean_improvement_"):
             base, found = name.removeprefix("mean_improvement_"), []
-            for i in range(len(files) // 2):
-                before, after = (self.value(base, {"": files[f"{when}{i}"]}).numbers for when in ("before", "after"))
+            for pair in before_and_after(files):
+                before, after = (self.value(base, {"": path}).numbers for path in pair)
                 with np.errstate(divide="ignore", invalid="ignore"):
                     found.append(100 * (after / before - 1))
             return Value(np.mean(found, 0))
         if (base := name.removeprefix("mean_")) != name and base in METRICS:
-            sets: dict[str, dict[str, Path]] = {}
-            for role, path in files.items():
-                word, _, place = role.rpartition("_")
-                sets.setdefault(place, {})[word] = path
-            each = [self.value(base, of_set).numbers for of_set in sets.values()]
-            return Value(np.mean(each, 0))
+            return Value(np.mean([self.value(base, of_set).numbers for of_set in by_set(files)], 0))
         if (images := per_image(name, files)) is None:
             return self._of_estimate(metric(name)(**files))
         counts = not name.endswith("radius") and set(images.amount) <= {0.0, 100.0}
@@ -190,11 +184,6 @@ MEANS = (
 CERTIFIED = re.compile(r"average_certified_radius|certified_accuracy_(.+)")
 
 
-@cache
-def _outcomes(path: Path) -> pd.DataFrame:
-    return pd.read_parquet(path)
-
-
 def per_image(name: str, files: Mapping[str, Path]) -> Images | None:
     """What each image adds to a metric: in per cent, but for radii; None of what is no mean over images.
 
@@ -202,7 +191,7 @@ def per_image(name: str, files: Mapping[str, Path]) -> Images | None:
     """
     if not (certified := CERTIFIED.fullmatch(name)) and name not in MEANS:
         return None
-    tables = {role: _outcomes(path) for role, path in files.items()}
+    tables = {role: outcomes_in(path) for role, path in files.items()}
     right = {role: (table.prediction == table.label).to_numpy(float) for role, table in tables.items()}
     first = next(iter(tables.values()))
     key = sha256(first[["index", "label"]].to_numpy().tobytes()).hexdigest()

@@ -26,9 +26,9 @@ def file_of(study: str) -> Path:
     return Path(str(files("robust_transfer"))) / "claims" / f"{study}.yaml"
 
 
-def digest_of(path: Path) -> str:
-    """The sha256 of a file of claims without its comments."""
-    lines = path.read_bytes().splitlines()
+def digest_of(content: bytes) -> str:
+    """The sha256 of what a file of claims says, without its comments."""
+    lines = content.splitlines()
     return sha256(b"\n".join(line for line in lines if line.strip() and not line.lstrip().startswith(b"#"))).hexdigest()
 
 
@@ -43,7 +43,7 @@ def claims_of(study: str, given: str | dict[str, Any]) -> "dict[str, Claim]":
     if isinstance(given, dict):
         return {name: Claim.model_validate(claim) for name, claim in given.items()}
     path = file_of(study)
-    if digest_of(path) != given:
+    if digest_of(path.read_bytes()) != given:
         raise UserError(f"{path} has changed since the plan was made; start `snakemake` again")
     return read(path)
 
@@ -62,7 +62,7 @@ def add_verdicts(
         if not (given or path.exists()):
             continue
         content = canonical_json(given).encode() if given else path.read_bytes()
-        claims = {study: given or digest_of(path)}
+        claims = {study: given or digest_of(content)}
         cells = [
             {"study": study, "table": product.name} | {key: cell[key] for key in READ if key in cell}
             for product in shown

@@ -157,8 +157,8 @@ def load(
 
 
 def _changes(below: dict[str, Any], values: dict[str, Any], sections: Mapping[str, type[Spec]]) -> Iterator[str]:
-    """Paths of the data sets, networks and values of studies that are not as recipes and scale have them. Another label,
-    a default that is written out, and another way to write a number change nothing; what is taken away is named.
+    """Paths of the data sets, networks and values of studies that are not as recipes and scale have them. Another
+    label, a default that is written out, and another way to write a number change nothing; what is taken away is named.
     """
     models: dict[str, Any] = {key: Settings.model_fields[key].annotation for key in ("datasets", "networks")}
     for key, model in (models | dict(sections)).items():

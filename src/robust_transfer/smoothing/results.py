@@ -3,11 +3,9 @@
 A table has one row an image: label, prediction (-1 where the classifier abstained) and radius (l2, in pixels).
 """
 
-import math
-
 import pandas as pd
 
-from robust_transfer.estimates import Estimate, Z, exactly, proportion
+from robust_transfer.estimates import Estimate, exactly, of_sample, proportion
 
 
 def evenly_spaced(count: int, images: int, whole_steps: bool = False) -> list[int]:
@@ -40,8 +38,7 @@ def average_certified_radius(table: pd.DataFrame) -> Estimate:
     radius = table.radius.where(_right(table), 0.0)
     if len(radius) < 2:
         return exactly(float(radius.mean()), len(radius))
-    mean, half = float(radius.mean()), Z * float(radius.std()) / math.sqrt(len(radius))
-    return Estimate(mean, mean - half, mean + half, len(radius))
+    return of_sample(float(radius.mean()), float(radius.std()), len(radius))
 
 
 def _right(table: pd.DataFrame) -> pd.Series:

@@ -288,11 +288,11 @@ class Cartl(Paper[Section]):
     def lwf(self, pair: Pair, weight: float | None = None, share: float = 1.0) -> Model:
         """Learning without forgetting of the whole network. weight: lambda_d, the section's unless given."""
         weight, inputs = weight or self.section.lwf.weight, Inputs(share=share)
+        data = self.data(self.target(pair))
         if weight:
-            return self.lwf_on(self.data(self.target(pair)), pair, weight, inputs=inputs)
+            return self.lwf_on(data, pair, weight, inputs=inputs)
         best, *_ = self.section.lwf.weights  # stands for the one that is chosen
         choice = self.best_lwf(pair).node
-        data = self.data(self.target(pair))
         return self.lwf_on(data, pair, best, inputs=inputs, tuned=["similarity"], tuned_by=choice)
 
     def lwf_on(self, data: Data, pair: Pair, weight: float, **parts: Any) -> Model:

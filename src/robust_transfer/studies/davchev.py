@@ -11,10 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from robust_transfer.plan.published import PRINTED, published_table
 from robust_transfer.plan.specs import AnyAttack, Fraction, FrozenStatistics, Inputs, Schedule, Spec, Trainable
 from robust_transfer.studies import extra
-from robust_transfer.studies.base import Cell, Model, Numbers, figure, grid, placed, shows, table
+from robust_transfer.studies.base import Cell, Model, Numbers, figure, grid, shows, table
 from robust_transfer.studies.checks import DatasetName, NetworkName
 from robust_transfer.studies.extra import NONE, Paper, ours
 from robust_transfer.studies.protocols import Headline
@@ -98,7 +97,7 @@ class Section(extra.Section):
         return (*TRAININGS, NONE)
 
     def printed(self) -> dict[str, Collection[str]]:
-        rows = [row for panel in figure_panels()["fig4"] for block in panel["row_blocks"] for row in block]
+        rows = [row for panel in figure_panels()["fig4"] for row in rows_of(panel)]
         return {"methods": rows, "attacks": COLUMNS, "targets": ()}
 
 
@@ -163,9 +162,7 @@ def heatmap(number: int, title: str, printed: bool = False, remark: str = "") ->
     def from_paper(self: "Davchev") -> dict[str, Any]:
         panels = figure_panels()[f"fig{number}"]
         rows = {row for panel in panels for row in rows_of(panel)}
-        numbers = published_table(self.name, "table1").items()
-        found = (placed(*place, shows(PRINTED) | {"published": number}) for place, number in numbers)
-        cells = [cell for each in found for cell in each if cell["row"] in rows]
+        cells = [cell for cell in self.printed("table1") if cell["row"] in rows]
         return {"panels": panels, "column_blocks": columns, "cells": cells}
 
     if printed:

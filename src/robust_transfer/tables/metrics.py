@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,21 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
-from robust_transfer.estimates import Estimate, Z, difference, exactly, improvement, mean_of, proportion
+from robust_transfer.estimates import Estimate, difference, exactly, improvement, mean_of, of_sample, proportion
 from robust_transfer.recipes import TUNABLE
 from robust_transfer.smoothing.results import average_certified_radius, certified_accuracy
 from robust_transfer.store import CARD
 
 
 @lru_cache(maxsize=64)
-def _outcomes(path: Path) -> pd.DataFrame:
+def outcomes_in(path: Path) -> pd.DataFrame:
+    """The outcomes or certificates of a set's images, a row an image."""
     return pd.read_parquet(path)
 
 
 def accuracy(outcomes: Path) -> Estimate:
     """Share of images whose prediction is their label, in per cent."""
-    found = _outcomes(outcomes)
+    found = outcomes_in(outcomes)
     return proportion(int((found.prediction == found.label).sum()), len(found))
 
 
@@ -38,13 +39,17 @@ def accuracy_and_robustness(clean: Path, adversarial: Path) -> Estimate:
     """
     before, after = _of_the_same(clean, adversarial)
     right = 50.0 * (before.prediction == before.label) + 50.0 * (after.prediction == after.label)
-    half = Z * float(right.std()) / math.sqrt(len(right))
-    return Estimate(float(right.mean()), float(right.mean()) - half, float(right.mean()) + half, len(right))
+    return of_sample(float(right.mean()), float(right.std()), len(right))
+
+
+def _are_the_same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Whether two tables of outcomes are of the same images."""
+    return one["index"].equals(other["index"]) and one.label.equals(other.label)
 
 
 def _of_the_same(clean: Path, adversarial: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    before, after = _outcomes(clean), _outcomes(adversarial)
-    if not (before["index"].equals(after["index"]) and before.label.equals(after.label)):
+    before, after = outcomes_in(clean), outcomes_in(adversarial)
+    if not _are_the_same(before, after):
         raise ValueError(f"{clean} and {adversarial} are outcomes of different images")
     return before, after
 
@@ -67,7 +72,7 @@ def worst_attack_success_rate(clean: Path, **adversarial: Path) -> Estimate:
 
 def adversarial_accuracy(**adversarial: Path) -> Estimate:
     """Share of adversarial images whose prediction is their label, in per cent; of several attacks the mean."""
-    tables = [_outcomes(path) for path in adversarial.values()]
+    tables = [outcomes_in(path) for path in adversarial.values()]
     return _over_attacks([(found.prediction == found.label).to_numpy() for found in tables])
 
 
@@ -82,19 +87,23 @@ def _over_attacks(happened: list[np.ndarray]) -> Estimate:
     if all(np.array_equal(each, happened[0]) for each in happened):  # as one attack would
         return proportion(int(happened[0].sum()), len(happened[0]))
     shares = 100 * np.mean(happened, axis=0)
-    half = Z * float(shares.std(ddof=1)) / math.sqrt(len(shares))
-    return Estimate(float(shares.mean()), float(shares.mean()) - half, float(shares.mean()) + half, len(shares))
+    return of_sample(float(shares.mean()), float(shares.std(ddof=1)), len(shares))
+
+
+def by_set(files: Mapping[str, Path]) -> list[dict[str, Path]]:
+    """The files of several data sets, each by its role; here a set's number ends them: clean_0, clean_1, ..."""
+    sets: dict[str, dict[str, Path]] = {}
+    for role, path in files.items():
+        name, _, number = role.rpartition("_")
+        sets.setdefault(number, {})[name] = path
+    return list(sets.values())
 
 
 def over_sets(metric: Callable[..., Estimate]) -> Callable[..., Estimate]:
-    """The metric that is the mean of another one over data sets, whose number ends each role: clean_0, clean_1, ..."""
+    """The metric that is the mean of another one over data sets; see by_set."""
 
-    def value(**found: Path) -> Estimate:
-        sets: dict[str, dict[str, Path]] = {}
-        for role, path in found.items():
-            name, _, number = role.rpartition("_")
-            sets.setdefault(number, {})[name] = path
-        return mean_of([metric(**of_set) for of_set in sets.values()])
+    def value(**files: Path) -> Estimate:
+        return mean_of([metric(**of_set) for of_set in by_set(files)])
 
     return value
 
@@ -102,17 +111,14 @@ def over_sets(metric: Callable[..., Estimate]) -> Callable[..., Estimate]:
 def stage_distance(distances: Path) -> Estimate:
     """Mean squared distance of the stages' outputs from the source's; the interval is the mean's (normal)."""
     found = json.loads(distances.read_text(encoding="utf-8"))
-    value, n = found["feature_distance"], found["n"]
-    half = Z * found["feature_distance_sd"] / math.sqrt(n)
-    return Estimate(value, value - half, value + half, n)
+    return of_sample(found["feature_distance"], found["feature_distance_sd"], found["n"])
 
 
 def mean_distance(distances: Path) -> Estimate:
     """Mean over images of stored distances (N); the interval is the mean's (normal)."""
     with safe_open(distances, "np") as file:
         found = file.get_tensor("distances").astype(float)
-    half = Z * found.std() / math.sqrt(len(found))
-    return Estimate(found.mean(), found.mean() - half, found.mean() + half, len(found))
+    return of_sample(found.mean(), found.std(), len(found))
 
 
 def ratio_of_seconds(longer: Path, shorter: Path) -> Estimate:
@@ -149,22 +155,22 @@ def chosen(name: str) -> Callable[[Path], Estimate]:
 
 def smoothed_accuracy(certificates: Path) -> Estimate:
     """Share of images that the smoothed classifier predicts right, abstaining being wrong (Cohen et al. 2019)."""
-    return certified_accuracy(_outcomes(certificates))
+    return certified_accuracy(outcomes_in(certificates))
 
 
 def certified_at(radius: float) -> Callable[[Path], Estimate]:
     """The metric that counts what is right and certified for at least this radius."""
-    return lambda certificates: certified_accuracy(_outcomes(certificates), radius)
+    return lambda certificates: certified_accuracy(outcomes_in(certificates), radius)
 
 
 def acr(certificates: Path) -> Estimate:
     """Average certified radius (Zhai et al. 2020)."""
-    return average_certified_radius(_outcomes(certificates))
+    return average_certified_radius(outcomes_in(certificates))
 
 
 def of_the_certified(outcomes: Path, certificates: Path) -> pd.DataFrame:
     """The outcomes of those images of a split that were certified."""
-    return _outcomes(outcomes).set_index("index").loc[_outcomes(certificates)["index"]]
+    return outcomes_in(outcomes).set_index("index").loc[outcomes_in(certificates)["index"]]
 
 
 def unsmoothed_accuracy(outcomes: Path, certificates: Path) -> Estimate:
@@ -185,15 +191,19 @@ def without_smoothing(metric: Callable[[pd.DataFrame], Estimate]) -> Callable[[P
     return value
 
 
+def before_and_after(files: Mapping[str, Path]) -> list[tuple[Path, Path]]:
+    """The files with the roles `before0`, `after0`, `before1`, ... in pairs."""
+    return [(files[f"before{i}"], files[f"after{i}"]) for i in range(len(files) // 2)]
+
+
 def mean_improvement(metric: Callable[[Path], Estimate]) -> Callable[..., Estimate]:
     """The metric that says by how many per cent another one grows, in the mean over tasks: 100 (after / before - 1).
 
-    Roles `before0`, `after0`, `before1`, ... The interval takes all values as independent and small errors as linear.
+    Roles as in before_and_after. The interval takes all values as independent and small errors as linear.
     """
 
-    def value(**found: Path) -> Estimate:
-        pairs = [(metric(found[f"before{i}"]), metric(found[f"after{i}"])) for i in range(len(found) // 2)]
-        return mean_of([improvement(*pair) for pair in pairs])
+    def value(**files: Path) -> Estimate:
+        return mean_of([improvement(metric(before), metric(after)) for before, after in before_and_after(files)])
 
     return value
 
@@ -216,12 +226,11 @@ def effect(metric: Callable[..., Estimate]) -> Callable[..., Estimate]:
         found = difference(metric(**before), metric(**after))
         if metric is not accuracy:
             return found
-        one, other = (_outcomes(each["outcomes"]) for each in (before, after))
-        if not (one["index"].equals(other["index"]) and one.label.equals(other.label)):
+        one, other = (outcomes_in(each["outcomes"]) for each in (before, after))
+        if not _are_the_same(one, other):
             return found
         gained = 100.0 * (other.prediction == other.label) - 100.0 * (one.prediction == one.label)
-        half = Z * float(gained.std()) / math.sqrt(len(gained))
-        return Estimate(found.value, found.value - half, found.value + half, len(gained))
+        return of_sample(found.value, float(gained.std()), len(gained))
 
     return value
 

@@ -73,6 +73,7 @@ def train(
             "lower batch_size or keep more images"
         )
     length = iterations_of(schedule, per_epoch)
+    head_first = in_iterations(schedule, schedule.head_first, per_epoch)
     _must_be_reached(recipe, length)
     frozen = freeze_but(network, recipe.trainable, recipe.affine == "train")
     in_eval = modules_in_eval(network, frozen, recipe.frozen_statistics, recipe.trained_statistics)
@@ -104,7 +105,7 @@ def train(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             objective.after_backward()
-        if progress.iteration < in_iterations(schedule, schedule.head_first, per_epoch):
+        if progress.iteration < head_first:
             _leave_all_but(network.head, trained)
         optimiser.step()
 
