@@ -21,6 +21,7 @@ from robust_transfer.plan import (
 from robust_transfer.stages.node import KINDS
 
 scheduling.one_round_at_a_time()
+scheduling.a_signal_takes_no_lock()
 
 
 def end_with(error):

@@ -1,5 +1,6 @@
-"""A cure for Snakemake's scheduler, which in a long local run does little else than look at its own queue."""
+"""Cures for Snakemake's scheduler: it looks at its own queue all the time, and SIGTERM can hang it for good."""
 
+import queue
 import threading
 
 
@@ -29,3 +30,32 @@ def one_round_at_a_time() -> None:
         threading.Timer(delay, fire).start()
 
     JobScheduler._schedule_reevalutation = schedule
+
+
+def a_signal_takes_no_lock() -> None:
+    """Let SIGTERM end a run, whatever its scheduler is doing at that moment.
+
+    In Snakemake 9 the handler takes the scheduler's lock. Python runs handlers in the main thread, which may hold that
+    lock itself, while it ends jobs or chooses new ones: then it waits for itself for ever, only SIGKILL is heard, and
+    the folder stays locked. Here the handler only leaves a message (SimpleQueue.put may be interrupted and called
+    again), and a thread that holds nothing does what the handler did.
+    """
+    try:
+        from snakemake.scheduling.job_scheduler import JobScheduler
+    except ImportError:
+        return
+    if not hasattr(JobScheduler, "exit_gracefully") or hasattr(JobScheduler.exit_gracefully, "takes_no_lock"):
+        return
+    exit_gracefully = JobScheduler.exit_gracefully
+    asked: queue.SimpleQueue[JobScheduler] = queue.SimpleQueue()
+
+    def listen() -> None:
+        while True:
+            exit_gracefully(asked.get())
+
+    def ask(self: JobScheduler, *_: object) -> None:
+        asked.put(self)
+
+    ask.takes_no_lock = True
+    threading.Thread(target=listen, name="SIGTERM", daemon=True).start()
+    JobScheduler.exit_gracefully = ask
