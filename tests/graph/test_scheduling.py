@@ -11,7 +11,6 @@ from robust_transfer.plan import scheduling
 
 if {cured}:
     scheduling.a_signal_takes_no_lock()
-    scheduling.a_signal_takes_no_lock()
 scheduler = JobScheduler.__new__(JobScheduler)
 scheduler._lock, scheduler._open_jobs, scheduler._user_kill = threading.Lock(), threading.Semaphore(0), None
 signal.signal(signal.SIGTERM, scheduler.exit_gracefully)

@@ -44,7 +44,7 @@ def a_signal_takes_no_lock() -> None:
         from snakemake.scheduling.job_scheduler import JobScheduler
     except ImportError:
         return
-    if not hasattr(JobScheduler, "exit_gracefully") or hasattr(JobScheduler.exit_gracefully, "takes_no_lock"):
+    if not hasattr(JobScheduler, "exit_gracefully"):
         return
     exit_gracefully = JobScheduler.exit_gracefully
     asked: queue.SimpleQueue[JobScheduler] = queue.SimpleQueue()
@@ -56,6 +56,5 @@ def a_signal_takes_no_lock() -> None:
     def ask(self: JobScheduler, *_: object) -> None:
         asked.put(self)
 
-    ask.takes_no_lock = True
     threading.Thread(target=listen, name="SIGTERM", daemon=True).start()
     JobScheduler.exit_gracefully = ask
