@@ -16,10 +16,10 @@ from robust_transfer.studies.checks import (
     DatasetName,
     Refers,
     TargetName,
-    places,
     too_deep,
     unknown_names,
     validation_key,
+    values_of,
 )
 from workspace import planned
 
@@ -169,7 +169,7 @@ def test_a_name_is_checked_wherever_it_stands():
 
 def test_none_is_a_name_of_nothing():
     section = Section.model_validate({"targets": {}, "tasks": {"t": {"data": "Known"}}, "shown-targets": []})
-    named = {path for path, value, refers in places(section, "my") if refers and value is not None}
+    named = {path for path, value, refers in values_of(section, "my") if refers and value is not None}
     assert named == {"my.tasks.t.data"}
 
 

@@ -321,13 +321,13 @@ def resolve(value: Any, choices: dict[str, str], mistakes: list[str], path: str 
         if switch not in SWITCHES:
             mistakes.append(f"{path}: unknown switch {switch}; the switches are {', '.join(SWITCHES)}")
             return None
-        wanted = SWITCHES[switch].positions
-        if not isinstance(options, dict) or set(options) != set(wanted):
-            each = f"{', '.join(wanted[:-1])} and {wanted[-1]}"
+        positions = SWITCHES[switch].positions
+        if not isinstance(options, dict) or set(options) != set(positions):
+            each = f"{', '.join(positions[:-1])} and {positions[-1]}"
             mistakes.append(f"{path}: switch {switch} wants a value for each of {each}, and no other")
             return None
         position = choices[switch]
-        return resolve(options[position if position in wanted else "code"], choices, mistakes, path)
+        return resolve(options[position if position in positions else "code"], choices, mistakes, path)
     if isinstance(value, dict):
         return {key: resolve(item, choices, mistakes, f"{path}.{key}".strip(".")) for key, item in value.items()}
     if isinstance(value, list):

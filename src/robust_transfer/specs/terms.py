@@ -39,8 +39,8 @@ class Term(Spec):
     @property
     def numbers(self) -> str:
         """Its weight, or the number that it is, and how many units it takes, for slugs: `0_005x6`."""
-        wanted = {self.number_field(), "weight", "units"}
-        return "x".join(in_slug(value) for name, value in self if name in wanted)
+        shown = {self.number_field(), "weight", "units"}
+        return "x".join(in_slug(value) for name, value in self if name in shown)
 
     @property
     def observed_unit(self) -> int | None:

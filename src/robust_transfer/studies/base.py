@@ -139,7 +139,7 @@ class Study(Generic[S]):
                 self._add_product(method)
         except ValidationError as error:  # values that are well each by itself, and do not go together
             found = [f"{self.name}.{item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
-        order = [path for path, *_ in checks.places(self.section, self.name)]
+        order = [path for path, *_ in checks.values_of(self.section, self.name)]
         for data, keys in self._without_validation.items():
             in_order = {path: keys[path] for path in order if path in keys}
             found.append(checks.no_validation_split(data, in_order))
@@ -171,7 +171,7 @@ class Study(Generic[S]):
     @cached_property
     def _settings_in_words(self) -> str:
         """The protocol, and what is set apart from it in what this study reads."""
-        named = [value for _, value, refers in checks.places(self.section, self.name) if refers]
+        named = [value for _, value, refers in checks.values_of(self.section, self.name) if refers]
         return self.settings.in_words(self.name, named)
 
     def remark(self, kind: str, cells: list[Cell]) -> str:
@@ -371,7 +371,7 @@ class Study(Generic[S]):
 
     def _path(self, part: Spec) -> str:
         """Where a part of the section stands in the config."""
-        found = (path for path, value, _ in checks.places(self.section, self.name) if value is part)
+        found = (path for path, value, _ in checks.values_of(self.section, self.name) if value is part)
         return next(found, self.name)
 
 

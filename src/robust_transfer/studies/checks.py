@@ -61,33 +61,33 @@ Name = Annotated[str, AfterValidator(_printable)]
 def unknown_names(settings: Settings, section: Spec, path: str) -> list[str]:
     """A sentence for each name in a section that names nothing. path: of the section in the config."""
     mistakes: list[str] = []
-    for where, value, refers in places(section, path):
+    for where, value, refers in values_of(section, path):
         if refers and isinstance(value, str):
             look_up(value, refers.known(settings, section), refers.kind, where, mistakes)
     return mistakes
 
 
-def places(section: BaseModel, path: str) -> Iterator[tuple[str, Any, Refers | None]]:
+def values_of(section: BaseModel, path: str) -> Iterator[tuple[str, Any, Refers | None]]:
     """Every value in a section at any depth, keys of mappings too: its path, the value, and what it is a name of."""
     for name, field in type(section).model_fields.items():
         hint = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
-        yield from _places(getattr(section, name), hint, f"{path}.{field.alias or name}")
+        yield from _values(getattr(section, name), hint, f"{path}.{field.alias or name}")
 
 
-def _places(value: Any, hint: Any, path: str) -> Iterator[tuple[str, Any, Refers | None]]:
+def _values(value: Any, hint: Any, path: str) -> Iterator[tuple[str, Any, Refers | None]]:
     bare, refers = _split(hint)
     yield path, value, refers
     if isinstance(value, BaseModel):
-        yield from places(value, path)
+        yield from values_of(value, path)
     elif isinstance(value, dict):
         of_keys, of_values = get_args(bare) if get_origin(bare) is dict else (Any, Any)
         for key, item in value.items():
             yield f"{path}.{key}", key, _split(of_keys)[1]
-            yield from _places(item, of_values, f"{path}.{key}")
+            yield from _values(item, of_values, f"{path}.{key}")
     elif isinstance(value, list):
         (of_items,) = get_args(bare) if get_origin(bare) is list else (Any,)
         for i, item in enumerate(value):
-            yield from _places(item, of_items, f"{path}[{i}]")
+            yield from _values(item, of_items, f"{path}[{i}]")
 
 
 def _split(hint: Any) -> tuple[Any, Refers | None]:

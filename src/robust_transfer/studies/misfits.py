@@ -42,7 +42,7 @@ def _specs(settings: Settings, studies: Sequence[Study]) -> Iterator[tuple[str, 
     yield from ((f"datasets.{name}", dataset) for name, dataset in settings.datasets.items())
     yield from ((f"networks.{name}", network) for name, network in settings.networks.items())
     for study in studies:
-        for path, value, _ in checks.places(study.section, study.name):
+        for path, value, _ in checks.values_of(study.section, study.name):
             if isinstance(value, Spec):
                 yield path, value
 

@@ -253,10 +253,10 @@ class Section(extra.Section):
     def _unfit(self, network: AnyNetwork, path: str) -> Iterator[str]:
         """What the attack cannot do to a network."""
         width, normalise, is_count = network.feature_width, network.normalise, isinstance(self.neurons, int)
-        wanted = self.neurons if isinstance(self.neurons, int) else max(self.neurons) + 1
+        count = self.neurons if isinstance(self.neurons, int) else max(self.neurons) + 1
         if width is None and is_count:
             yield f"{path}: how many features {network.slug} has shows when it is built; give neurons as a list"
-        elif width is not None and wanted > width:
+        elif width is not None and count > width:
             yield f"neurons: {network.slug} has {width} features; {'take fewer' if is_count else 'name others'}"
         if not isinstance(normalise, Normalise):
             if "normalised" in (self.eps_in, self.attack.space):
