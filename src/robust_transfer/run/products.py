@@ -19,7 +19,7 @@ def make(product: Product, plan: Plan, plan_name: str, results: Path) -> None:
         UserError: where what it shows is damaged, or was made from different bytes of the same thing.
     """
     read = chain.shown_by(product, plan.nodes, results)
-    shown = product.spec | {"warnings": _warnings(product, plan, results)}
+    shown = with_warnings(product, plan, results)
 
     @cache
     def artifact_of(node_id: str) -> Path:
@@ -31,7 +31,7 @@ def make(product: Product, plan: Plan, plan_name: str, results: Path) -> None:
         writers = _verdicts(product.spec, artifact_of)
     else:
         frame = tidy(product.study, product.name, product.spec["cells"], artifact_of)
-        writers = _table(frame, shown) if product.kind == "table" else _figure(frame, shown, artifact_of)
+        writers = table_files(frame, shown) if product.kind == "table" else _figure(frame, shown, artifact_of)
     outputs = {}
     for ending, write in writers.items():
         path = stem.with_suffix(ending)
@@ -55,19 +55,23 @@ def make(product: Product, plan: Plan, plan_name: str, results: Path) -> None:
     )
 
 
-def _warnings(product: Product, plan: Plan, results: Path) -> list[str]:
-    """What is suspicious in what a product is made from, by the specs and the cards of all nodes behind it."""
+def with_warnings(product: Product, plan: Plan, results: Path) -> dict[str, Any]:
+    """A product's spec, and under `warnings` what is suspicious by the specs and the cards of all nodes behind it."""
     nodes_of: dict[str, list[str]] = {}
     for node in plan.ancestry(product.nodes):
         card = store.glance(results / node.card, node.id) or {}
         for sentence in (*KINDS[node.kind].parse(node.spec).warnings(), *card.get("metrics", {}).get("warnings", ())):
             nodes_of.setdefault(sentence, []).append(node.id)
-    return [
-        f"{sentence} ({first}{f' and {len(rest)} more' * bool(rest)})" for sentence, (first, *rest) in nodes_of.items()
-    ]
+    return product.spec | {
+        "warnings": [
+            f"{sentence} ({first}{f' and {len(rest)} more' * bool(rest)})"
+            for sentence, (first, *rest) in nodes_of.items()
+        ]
+    }
 
 
-def _table(frame, spec: dict[str, Any]) -> dict[str, Any]:
+def table_files(frame, spec: dict[str, Any]) -> dict[str, Any]:
+    """The files of a table, by their endings: each a function that writes it to a path. spec: see with_warnings."""
     text = markdown(frame, spec)
     digits = max(2, *(decimals(spec, metric) for metric in frame.metric.unique()))
     return {
