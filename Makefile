@@ -6,10 +6,12 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 CORES ?= all
 ARGS ?=
+CONFIG ?=
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@echo "  ARGS='...' is handed on to pytest, snakemake or the audit; CORES=N limits the demo."
+	@echo "  ARGS='...' is handed on to pytest, snakemake or the audit; CORES=N limits the demo;"
+	@echo "  CONFIG='--config scale=digits' is laid over config.yaml by the demo and its summary."
 
 env: .venv/.stamp ## build .venv from envs/lock.txt; does nothing when it is up to date
 
@@ -24,8 +26,8 @@ endif
 	@sh envs/build.sh bench
 
 demo: env ## run the whole pipeline at the scale of config.yaml, then say what was made and which claims hold
-	.venv/bin/snakemake --cores $(CORES) --quiet host reason $(ARGS)
-	@.venv/bin/robust-transfer summary
+	.venv/bin/snakemake --cores $(CORES) --quiet host reason $(CONFIG) $(ARGS)
+	@.venv/bin/robust-transfer summary $(CONFIG)
 
 test: env ## run the tests
 	.venv/bin/python -m pytest -m "not bench and not campaign" $(ARGS)

@@ -223,10 +223,15 @@ class Chain:
         card = store.glance(path)
         if card is None:
             return f"{path} does not say what {product.key} shows"
-        shown = {"version": card.get("version"), "spec": card.get("spec")}
-        if canonical_json(shown) != canonical_json(product.param) or card["read"].keys() != set(product.nodes):
+        if not shows(card, product):
             return f"{product.stem} shows what another config asked for"
         return self.reason_of_card(card, product.stem)
+
+
+def shows(card: dict[str, Any], product: Product) -> bool:
+    """Whether the card of a table, figure or verdicts (see store.glance) is of what a plan asks for under that name."""
+    shown = {"version": card.get("version"), "spec": card.get("spec")}
+    return canonical_json(shown) == canonical_json(product.param) and card["read"].keys() == set(product.nodes)
 
 
 def out_of_date(plan: Plan, results: Path) -> dict[str, str]:

@@ -80,6 +80,22 @@ def alone(path: Path) -> Iterator[bool]:
             os.close(descriptor)
 
 
+def holder(path: Path) -> str | None:
+    """Who holds a lock file (see alone), in its own words; None where nobody does, or it cannot be read.
+
+    Where the file system has no locks, whoever wrote the file counts as its holder.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        free = lock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB) is True
+        return None if free else os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+    finally:
+        os.close(descriptor)
+
+
 def _opened(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

@@ -1,23 +1,37 @@
-"""what the results say of the papers' claims, study by study"""
+"""what the results say of the papers' claims, study by study
+
+Exit status: 0, or 3 where the verdicts are not of what the config of today asks for.
+"""
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
+from robust_transfer.cli import present
 from robust_transfer.errors import UserError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """It takes none."""
+    """The config."""
+    present.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the verdicts, a screen's height of them."""
+    path = options.results / "claims.parquet"
+    if not path.exists():
+        raise UserError(f"{path} is not made yet; `snakemake --cores all {path.with_suffix('.csv')}` makes it")
+    remarks = present.remarks(options, "claims")
+    show(options.results, remarks)
+    return 3 if remarks else 0
+
+
+def show(results: Path, remarks: Sequence[str]) -> None:
+    """Print the verdicts that are there, after what is to be said of them."""
     import pandas as pd
 
     from robust_transfer.claims.verdicts import screen
 
-    path = options.results / "claims.parquet"
-    if not path.exists():
-        raise UserError(f"{path} is not made yet; `snakemake --cores all {path.with_suffix('.csv')}` makes it")
     print("\nWhat the papers claim, held against what was measured here:")
-    print("\n".join(screen(pd.read_parquet(path), str(options.results / "claims"))))
-    return 0
+    print("".join(f"{line}\n" for line in remarks), end="")
+    print("\n".join(screen(pd.read_parquet(results / "claims.parquet"), str(results / "claims"))))

@@ -4,12 +4,13 @@ import argparse
 import json
 from pathlib import Path
 
+from robust_transfer.cli import present
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """A part of it, and the layers that are laid over config.yaml."""
     parser.add_argument("path", nargs="?", help="a part of the config, e.g. davchev.attacks; all unless given")
-    parser.add_argument("--configfile", "--configfiles", type=Path, nargs="+", action="extend", default=[])
-    parser.add_argument("--config", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
+    present.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print {path: {value, layer, switch}}")
 
 

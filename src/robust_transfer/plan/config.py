@@ -152,13 +152,14 @@ def load(
     if settings:
         below = _laid([layer for layer in layers if not layer.over_scale], shape)
         below = without_nulls({key: resolve(value, choices, []) for key, value in below.items()}, shape, is_given)
-        settings._overlaid = tuple(_changes(below, values, sections))
+        settings._overlaid = tuple(changes(below, values, sections))
     return settings, values, mistakes
 
 
-def _changes(below: dict[str, Any], values: dict[str, Any], sections: Mapping[str, type[Spec]]) -> Iterator[str]:
-    """Paths of the data sets, networks and values of studies that are not as recipes and scale have them. Another
-    label, a default that is written out, and another way to write a number change nothing; what is taken away is named.
+def changes(below: Mapping[str, Any], values: Mapping[str, Any], sections: Mapping[str, type[Spec]]) -> Iterator[str]:
+    """Paths of the data sets, networks and values of studies in which values (switches resolved) depart from others
+    below. Another label, a default that is written out, and another way to write a number change nothing; what is taken
+    away is named.
     """
     models: dict[str, Any] = {key: Settings.model_fields[key].annotation for key in ("datasets", "networks")}
     for key, model in (models | dict(sections)).items():

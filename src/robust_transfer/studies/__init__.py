@@ -7,6 +7,7 @@ A module has the study's `Section`, the model of its part of the config, and its
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +52,33 @@ def make_plan(config: Mapping[str, Any], workflow: Path, over: Sequence[Layer] =
         UserError: with every mistake in the config, a line each.
     """
     stack = layers.stack([Layer("config.yaml", with_text_keys(config)), *over], workflow)
-    plan, settings, studies, _ = _planned(stack)
+    return _complete(stack, workflow).plan
+
+
+class Present:
+    """What the config of the user's layers comes to now: the plan, as Snakemake makes it, and the origin of each value.
+
+    Raises:
+        UserError: as make_plan does.
+    """
+
+    def __init__(self, user: Sequence[Layer], workflow: Path):
+        self._layers = layers.stack(user, workflow)
+        self._planned = _complete(self._layers, workflow)
+        self.plan = self._planned.plan
+
+    @cached_property
+    def values(self) -> dict[str, Value]:
+        """All values of the config in force, by their paths."""
+        sections = {name: study.section for name, study in self._planned.studies.items()}
+        found = values_of(self._layers, self._planned.settings, self._planned.values, sections)
+        return {value.path: value for value in found}
+
+
+def _complete(stack: list[Layer], workflow: Path) -> Planned:
+    """See make_plan; with all that products show. stack: all layers."""
+    planned = _planned(stack)
+    plan, settings, studies, _ = planned
     published.attach(plan, _papers(settings, workflow, plan))
     if settings.compare_protocols:
         for name, study in studies.items():
@@ -62,7 +89,7 @@ def make_plan(config: Mapping[str, Any], workflow: Path, over: Sequence[Layer] =
     of_all = f"Measured at scale {settings.scale}, {settings.in_words('', ())}{seeds}"
     own = {name: getattr(study.section, "claims", {}) for name, study in studies.items()}
     add_verdicts(plan, captions, of_all, own)
-    return plan
+    return planned
 
 
 def _papers(settings: configs.Settings, workflow: Path, plan: Plan) -> Plan | None:
