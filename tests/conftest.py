@@ -1,9 +1,12 @@
 """Fixtures that run the whole workflow."""
 
+import os
 import shutil
 
 import pytest
 
+from robust_transfer.plan import freeze
+from smallest import Small, write
 from workspace import TINY, Workspace, copy
 
 
@@ -41,3 +44,24 @@ def finished(_pristine):
     shutil.rmtree(place)
     copy(pristine, place)
     return Workspace(place)
+
+
+@pytest.fixture(scope="session")
+def _small(tmp_path_factory):
+    place = tmp_path_factory.mktemp("small")
+    before = os.getcwd()
+    os.chdir(place)
+    os.mkdir("data")
+    write(0)
+    Small(place / "results").make()
+    os.chdir(before)
+    return place
+
+
+@pytest.fixture
+def small(_small, tmp_path, monkeypatch):
+    """All of it made, for this test alone."""
+    shutil.copytree(_small, tmp_path / "w")
+    monkeypatch.chdir(tmp_path / "w")
+    monkeypatch.delenv(freeze.VARIABLE, raising=False)
+    return Small(tmp_path / "w" / "results")

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from robust_transfer import store
-from robust_transfer.audit import Audit
+from robust_transfer.audit import LEVELS, Stored, as_json, findings, manifest
+from robust_transfer.errors import UserError
 from workspace import copy
 
 pytestmark = pytest.mark.campaign
 AT_LEAST = 119
+BYTES_LEVELS = tuple(level for level in LEVELS if level != "science")
 
 
 # ---- what is done to a file ----------------------------------------------------------------------------------------
@@ -264,8 +266,9 @@ def others(plan, results, frozen):
 
 def said(results):
     """Every sentence of the audit, and its root."""
-    audit = Audit(results)
-    return [f"root {audit.root}"] + [finding.what for finding in audit.damages()] + list(audit.remarks())
+    stored = Stored(results)
+    found = list(findings(stored, BYTES_LEVELS))
+    return [f"root {as_json(stored, found)['root']}"] + [finding.what for finding in found]
 
 
 def marks(place):
@@ -317,3 +320,118 @@ def test_every_mutation_is_named(finished, monkeypatch):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
     print(dict(outcome))
     assert outcome["mutations"] >= AT_LEAST and outcome["named"] == outcome["mutations"]
+
+
+# ---- with a manifest -----------------------------------------------------------------------------------------------
+
+
+def line(old, new):
+    """Change the first line of a manifest that has the word; its root stays."""
+
+    def change(path):
+        head, *lines = path.read_text().splitlines()
+        first = next(n for n, each in enumerate(lines) if old in each)
+        lines[first : first + 1] = new(lines[first])
+        path.write_text("\n".join([head, *lines]) + "\n")
+
+    return change
+
+
+def rooted(change):
+    """A change of a manifest's lines, under their own root: only the results show it."""
+
+    def both(path):
+        change(path)
+        _, *lines = path.read_text().splitlines()
+        files = {name: sha256 for sha256, _, name in (each.partition("  ") for each in lines)}
+        path.write_text(
+            "\n".join([manifest.HEAD + manifest.root_of(files), *sorted(lines, key=lambda x: x[66:])]) + "\n"
+        )
+
+    return both
+
+
+LINES = {
+    "without a line": lambda old: [],
+    "with a line twice": lambda old: [old, old],
+    "with another sha256": lambda old: ["0" * 64 + old[64:]],
+    "with another path": lambda old: [old.replace(".", "_", 1)],
+    "with a line more": lambda old: [old, "0" * 64 + "  zzz"],
+}
+
+
+def of_manifests(path):
+    """(name, what does it): changes of a manifest itself."""
+    for name, change in BYTES.items():
+        if name not in ("a link", "flipped at the end", "cut short"):  # the end of the last line is a name's
+            yield f"the manifest {name}", lambda c=change: c(path)
+    yield "the manifest cut short", lambda: path.write_text(path.read_text()[:-80])
+    yield "the manifest without a head", lambda: path.write_text(path.read_text().partition("\n")[2])
+    yield "the manifest with another root", lambda: path.write_text(path.read_text().replace("root ", "root 0", 1))
+    for kind in ("prepare", "transfer", "evaluate", "tables", "plans"):
+        for name, new in LINES.items():
+            yield f"the manifest {name} of {kind}", lambda k=kind, n=new: line(f"  {k}/", n)(path)
+            if "twice" not in name:
+                yield (
+                    f"the manifest {name} of {kind}, and a fitting root",
+                    lambda k=kind, n=new: rooted(line(f"  {k}/", n))(path),
+                )
+
+
+def of_forgers(plan, results):
+    """(name, what does it): changes that cards and seals do not show, or show as a note."""
+    nodes = {node.kind: node for node in reversed(plan.nodes.values())}
+    for kind, node in nodes.items():
+        yield f"{kind} forged", lambda n=node: forged(results / n.artifact)
+        for name, change in RESEALED.items():
+            yield f"{kind}'s {name} sealed anew", lambda c=change, n=node: c(results / n.card)
+    last = [node for node in plan.nodes.values() if node.kind == "evaluate"][-1]
+    yield "a node deleted", lambda: shutil.rmtree(results / last.folder)
+    for product in plan.products.values():
+        card = results / f"{product.stem}.json"
+        yield f"{product.stem}'s git sealed anew", lambda c=card: RESEALED["git"](c)
+
+        def edited(card=card):
+            path = next(path for path in Stored(results).files(card) if path != card)
+            flip(0.9)(path)
+            outputs = json.loads(card.read_text(encoding="utf-8"))["outputs"]
+            entry("outputs", outputs | {path.name: store.describe(path)})(card)
+
+        def taken(card=card):
+            for path in Stored(results).files(card):
+                path.unlink()
+
+        yield f"{product.stem} edited, its card sealed anew", edited
+        yield f"{product.stem} deleted", taken
+
+
+def test_a_manifest_names_every_mutation(finished, monkeypatch):
+    monkeypatch.chdir(finished.root)
+    results, kept = Path("results"), Path("kept.sha256")
+    pristine = finished.root.parent / "forgeries"
+    copy(finished.results, pristine)
+    manifest.record(Stored(results), kept)
+    content, before_it, outcome = kept.read_bytes(), marks(results), Counter()
+    assert list(manifest.against(Stored(results), str(kept))) == []
+    for name, mutate in (*of_manifests(kept), *of_forgers(finished.plan(), results)):
+        mutate()
+        outcome["mutations"] += 1
+        before = os.geteuid()
+        if before == 0 and "unreadable" in name:
+            os.seteuid(65534)
+        try:
+            named = any(finding.what for finding in manifest.against(Stored(results), str(kept)))
+        except UserError:
+            named = True
+        finally:
+            os.seteuid(before)
+        outcome["named"] += named
+        if not named:
+            print("not named:", name)
+        restore(results, pristine, before_it)
+        if kept.is_dir() or kept.is_symlink():
+            kept.rmdir() if kept.is_dir() else kept.unlink()
+        kept.unlink(missing_ok=True)
+        kept.write_bytes(content)
+    print(dict(outcome))
+    assert outcome["mutations"] >= 100 and outcome["named"] == outcome["mutations"]

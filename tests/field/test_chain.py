@@ -4,89 +4,19 @@ import json
 import os
 import shutil
 
-import numpy as np
 import pytest
 
 from robust_transfer import chain, store
-from robust_transfer.audit import Audit, repair
+from robust_transfer.audit import Stored, findings, repair
 from robust_transfer.canonical import canonical_json
 from robust_transfer.errors import UserError
-from robust_transfer.plan import build, freeze
-from robust_transfer.plan.graph import Plan
-from robust_transfer.plan.specs import CifarResNet, Fgsm, Folder, Npz, Recipe, Schedule
+from robust_transfer.plan.specs import Folder
 from robust_transfer.run import nodes, products
-
-MACHINE = {"threads": 1, "gpus": 0, "memory_mb": 1000, "device": "cpu", "checkpoint_seconds": 600}
-SHOWN = {"title": "T", "measured": "M", "published": None, "corner": "Net"}
-
-
-def write(seed, path="data/mine.npz"):
-    """8 + 8 images of two classes, another draw for each seed."""
-    draw = np.random.default_rng(seed)
-    images = draw.integers(0, 256, (2, 8, 8, 8, 1), np.uint8)
-    labels = np.arange(8) % 2
-    np.savez(path, train_images=images[0], train_labels=labels, test_images=images[1], test_labels=labels)
-
-
-class Small:
-    """A plan of a data set, a model, an attack, two evaluations and a table; made in this process."""
-
-    def __init__(self, results, **more):
-        self.results = results
-        self.plan = Plan({"config": {}, "main_study": "s", "machine": MACHINE, "data_root": "data"})
-        schedule = Schedule(iterations=1, batch_size=8, lr=0.1)
-        network = CifarResNet(family="cifar-resnet", depth_per_stage=[1], width=2)
-        self.data = build.prepare(self.plan, Npz(reader="npz", file="mine.npz", validation=0, **more))
-        self.model = build.pretrain(self.plan, self.data, Recipe(network=network, schedule=schedule))
-        self.clean = build.evaluate(self.plan, self.model, self.data)
-        self.hit = build.attacked(self.plan, self.model, self.data, Fgsm(algorithm="fgsm", eps=0.1), 0)
-        cells = [
-            {"row": "R", "column": column, "metric": "accuracy", "nodes": {"outcomes": i}, "published": None}
-            for column, i in (("clean", self.clean.id), ("FGSM", self.hit.id))
-        ]
-        self.table = self.plan.add_product("table", "s", "table1", SHOWN | {"cells": cells})
-
-    def make(self, *which):
-        """Make these nodes, or all, and the table."""
-        path = freeze.freeze(self.plan, self.results)
-        for node in which or self.plan.ancestry(self.plan.nodes):
-            nodes.make(node, self.plan, path.stem, self.results, 1)
-        if not which:
-            products.make(self.table, self.plan, path.stem, self.results)
-
-    def out_of_date(self):
-        """Ids of nodes, and stems of products, in the order of the plan."""
-        found = chain.out_of_date(self.plan, self.results)
-        return {path.split("/")[1] if path.endswith("/card.json") else path for path in found}
-
-    @property
-    def everything(self):
-        return {*self.plan.nodes, f"{self.table.stem}.json"}
-
-
-@pytest.fixture(scope="module")
-def _made(tmp_path_factory):
-    place = tmp_path_factory.mktemp("small")
-    before = os.getcwd()
-    os.chdir(place)
-    os.mkdir("data")
-    write(0)
-    Small(place / "results").make()
-    os.chdir(before)
-    return place
-
-
-@pytest.fixture
-def small(_made, tmp_path, monkeypatch):
-    """All of it made, for this test alone."""
-    shutil.copytree(_made, tmp_path / "w")
-    monkeypatch.chdir(tmp_path / "w")
-    monkeypatch.delenv(freeze.VARIABLE, raising=False)
-    return Small(tmp_path / "w" / "results")
+from smallest import Small, write
 
 
 def found(small):
-    return [finding.what for finding in Audit(small.results).damages()]
+    return [finding.what for finding in findings(Stored(small.results)) if finding.severity != "note"]
 
 
 def test_cards_say_which_bytes_were_read(small):
@@ -148,7 +78,7 @@ def test_data_that_changes_while_it_is_read_is_refused(small, monkeypatch):
 
 def test_what_the_audit_takes_away_is_what_is_out_of_date(small):
     write(1)
-    taken = repair(Audit(small.results).damages())
+    taken = repair(findings(Stored(small.results)))
     assert {path.parent.name for path in taken if path.parent.name in small.plan.nodes} == set(small.plan.nodes)
     small.make()
     assert found(small) == []
@@ -171,7 +101,7 @@ def test_a_table_made_anew_to_the_same_bytes_is_not_out_of_date(small):
     (small.results / small.model.artifact).unlink()
     small.make(small.model)
     assert small.out_of_date() == set() and found(small) == []
-    assert any("were written anew" in remark for remark in Audit(small.results).remarks())
+    assert any("were written anew" in finding.what for finding in findings(Stored(small.results)))
 
 
 def test_a_copy_that_is_no_copy_is_out_of_date(small):
