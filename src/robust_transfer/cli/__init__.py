@@ -11,7 +11,7 @@ from pathlib import Path
 
 from robust_transfer.errors import UserError
 
-VERBS = ("status", "summary", "claims", "table", "audit", "pack", "verify", "config", "schema")
+VERBS = ("status", "summary", "claims", "table", "trace", "audit", "pack", "verify", "config", "schema")
 """The verbs, in the order in which --help lists them."""
 
 
@@ -22,7 +22,8 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     for name in VERBS:
         verb = import_module(f"{__name__}.{name}")
-        of_verb = verbs.add_parser(name, help=_first_line(verb.__doc__), description=verb.__doc__)
+        aliases = getattr(verb, "ALIASES", ())
+        of_verb = verbs.add_parser(name, aliases=aliases, help=_first_line(verb.__doc__), description=verb.__doc__)
         verb.arguments(of_verb)
         of_verb.set_defaults(run=verb.run)
     options = parser.parse_args()
