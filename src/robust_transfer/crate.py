@@ -104,6 +104,8 @@ def pack(
     outputs = {i: [f"{cards[i]['kind']}/{i}/{name}" for name in cards[i]["outputs"]] for i in wanted}
     held = {i: paths for i, paths in outputs.items() if all((results / path).is_file() for path in paths)}
     files += [path for paths in held.values() for path in paths]
+    beside = [f"{about['kind']}/{i}/{name}" for i, about in cards.items() for name in about.get("beside", ())]
+    files += [path for path in beside if (results / path).is_file()]
     described = {}
     with store.replacing(target) as temporary:
         with zipfile.ZipFile(temporary, "w") as archive:

@@ -27,7 +27,7 @@ RECORDED = (
     "snakemake",
 )
 BOOKKEEPING = (
-    *("canonical", "chain", "errors", "plan", "provenance", "recipes", "registry"),
+    *("canonical", "chain", "errors", "pace", "plan", "provenance", "recipes", "registry"),
     *("run.command", "run.nodes", "run.warm", "specs", "stages.job", "stages.node", "store"),
 )
 """Modules that no fingerprint covers: they carry specs and files about; what they decide stands in the spec itself."""

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -20,7 +20,7 @@ from typing import Any, TypeGuard
 from robust_transfer import locks
 from robust_transfer.canonical import digest
 from robust_transfer.errors import UserError
-from robust_transfer.stages.node import node_id
+from robust_transfer.stages.node import KINDS, node_id
 
 CARD = "card.json"
 LOCK = "lock"
@@ -171,10 +171,11 @@ def _is_card(card: Any) -> bool:
     """Whether something is a card in form: what is looked up in it later is there, and of its kind."""
     try:
         read, files, data = card.get("read", {}), card.get("files", []), card.get("data", {})
-        texts = [*card["outputs"], *(output["sha256"] for output in card["outputs"].values()), *data.values()]
+        written = [*card["outputs"].items(), *card.get("beside", {}).items()]
+        texts = [*(name for name, _ in written), *(output["sha256"] for _, output in written), *data.values()]
         texts += [entry[key] for entry in read.values() for key in ("id", "sha256", "seal")]
         texts += [entry[key] for entry in files for key in ("path", "stamp", "sha256")]
-        sizes = [output["bytes"] for output in card["outputs"].values()]
+        sizes = [output["bytes"] for _, output in written]
     except (LookupError, *MALFORMED):
         return False
     names = all(os.path.basename(name) == name and "\0" not in name for name in texts[: len(sizes)])
@@ -186,6 +187,32 @@ MALFORMED = (ValueError, TypeError, AttributeError, RecursionError)
 REMEDY = (
     "run `robust-transfer audit --repair` and then the `snakemake` command that it prints, which makes just that anew"
 )
+
+
+def find(results: Path, name: str, kinds: Iterable[str] = KINDS) -> Path:
+    """The folder of the node that a name stands for: its id, a part of it that no other has, or a path to it.
+
+    Raises:
+        UserError: where there is none, or several.
+    """
+    wanted = name.rstrip("/").removesuffix(f"/{CARD}").rpartition("/")[2]
+    folders = [folder for kind in kinds for folder in (results / kind).glob("*.*") if wanted in folder.name]
+    folders = [folder for folder in folders if folder.name == wanted] or folders
+    if len(folders) != 1 or not wanted:
+        ids = ", ".join(sorted(folder.name for folder in folders)[:5])
+        found = (
+            f"{len(folders)} nodes have {name} in their name ({ids}, ...)" if folders else f"no node is named {name}"
+        )
+        raise UserError(f"{found} in {results}; give the whole name, as that of its folder")
+    return folders[0]
+
+
+def edited_beside(folder: Path, card: dict[str, Any]) -> list[Path]:
+    """The files beside an artifact that are there and are not what was written; nothing is made from them."""
+    described = card.get("beside", {}).items()
+    return [
+        folder / name for name, about in described if (folder / name).is_file() and describe(folder / name) != about
+    ]
 
 
 def damage(folder: Path, card: dict[str, Any]) -> list[str]:

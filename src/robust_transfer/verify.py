@@ -157,7 +157,9 @@ def _check(folder: Path, found: Verified) -> None:
     }
     found.artifacts = len(there)
     damaged = [store.damage(folder / cards[i]["kind"] / i, cards[i]) for i in sorted(there)]
-    sentences = [sentence for each in (*damaged, store.damage(tables[0].parent, card)) for sentence in each]
+    edited = [path for i, about in cards.items() for path in store.edited_beside(folder / about["kind"] / i, about)]
+    sentences = [f"{path} was edited" for path in edited]
+    sentences += [sentence for each in (*damaged, store.damage(tables[0].parent, card)) for sentence in each]
     try:
         sentences += _chain(card, cards, found)
         sentences += _plan(card, product, plan, folder)

@@ -1,6 +1,7 @@
 """The training loop: schedules, losses, selection, and the state that survives a kill."""
 
 import copy
+import json
 import math
 from itertools import pairwise
 
@@ -64,10 +65,11 @@ def recipe(attack=None, clean_weight=0.5, trainable="all", **schedule):
 
 
 def run(of, state, stop=None, data=DATA, name="pretrain.0123456789ab", every=math.inf, seed=0):
-    """Train a new network; its weights and statistics, and the history."""
+    """Train a new network; its weights and statistics, and the history without the seconds, never twice the same."""
     net = network(seed)
     torch.manual_seed(777)  # whatever the generators' state, it must not matter
     history = train(net, data, of, name, state, every, StopRequest() if stop is None else stop)
+    assert all(entry.pop("seconds") >= 0 for entry in history)
     return net.state_dict(), history
 
 
@@ -506,7 +508,7 @@ def test_a_plateau_that_ends_before_the_first_average_is_noticed():
 def test_without_a_validation_split_the_last_is_kept_and_nothing_measured(tmp_path):
     data = PreparedData(DATA.train, TensorSplit(DATA.train.images[:0], DATA.train.labels[:0]), DATA.test)
     _, history = run(recipe(), tmp_path / "state", data=data)
-    assert [sorted(entry) for entry in history] == [["epoch", "loss"]] * 4
+    assert [sorted(entry) for entry in history] == [["epoch", "loss", "lr"]] * 4
 
 
 def test_validation_attacks_as_many_images_at_once_as_their_size_allows(monkeypatch):
@@ -674,6 +676,29 @@ def test_how_often_it_is_saved(monkeypatch, tmp_path):
     run(recipe(), tmp_path / "state", every=25)
     # One look at the clock an iteration and one after each saving, 10 s each.
     assert saved == [3, 6, 9, 12]
+
+
+def test_the_history_has_the_rate_of_each_epochs_last_iteration(tmp_path):
+    of = recipe(decay="steps", milestones=[2], gamma=0.5, warm_up=1)
+    _, history = run(of, tmp_path / "state")
+    assert [entry["lr"] for entry in history] == [0.1, 0.1, 0.05, 0.05]
+
+
+def test_an_epochs_seconds_are_those_of_all_runs_that_worked_on_it(tmp_path, monkeypatch):
+    clock = iter(range(10_000))
+    monkeypatch.setattr(checkpoint.time, "perf_counter", lambda: float(next(clock)))
+    net, state = network(), tmp_path / "state"
+    with pytest.raises(Interrupted):
+        train(net, DATA, recipe(), "run", state, math.inf, StopAfter(PER_EPOCH + 1))
+    with safe_open(state, "pt") as file:
+        saved = json.loads(file.metadata()["about"])
+    (first,) = saved["history"]
+    assert first["seconds"] > 0 and saved["seconds"] > 0, "what the second epoch took so far"
+    history = train(net, DATA, recipe(), "run", state, math.inf, StopRequest())
+    assert history[0] == first
+    whole = train(network(), DATA, recipe(), "other", tmp_path / "other", math.inf, StopRequest())
+    assert history[1]["seconds"] > whole[1]["seconds"], "the clock was looked at more often"
+    assert [entry["loss"] for entry in history] == [entry["loss"] for entry in whole]
 
 
 def test_the_saved_state_is_safetensors_bound_to_the_node(tmp_path):

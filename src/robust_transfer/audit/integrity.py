@@ -36,7 +36,7 @@ def findings(stored: Stored) -> Iterator[Finding]:
     for path, plan in stored.plans.items():
         if isinstance(plan, str):
             yield damaged(f"{path}: {plan}", damaged=(path,), made=False)
-    yield from (*_not_made(stored), *_plans_gone(stored), *_written_anew(stored))
+    yield from (*_not_made(stored), *_beside_gone(stored), *_plans_gone(stored), *_written_anew(stored))
     yield from (*_foreign(stored, stored.results, ()), *_checkpoints(stored))
 
 
@@ -54,6 +54,8 @@ def _node(stored: Stored, folder: Path) -> Iterator[Finding]:
     card = stored.read[folder]
     for sentence in [card] if isinstance(card, str) else store.damage(folder, card):
         yield damaged(sentence, (folder.name,), (artifact,), card_path)
+    for path in store.edited_beside(folder, card) if not isinstance(card, str) else ():
+        yield damaged(f"{path} was edited: its content is not what was written", (folder.name,), (path,), made=False)
 
 
 def _product(stored: Stored, path: Path) -> Iterator[Finding]:
@@ -112,6 +114,13 @@ def _not_made(stored: Stored) -> Iterator[Finding]:
         yield note(sentence, tuple(node.id for node in nodes))
 
 
+def _beside_gone(stored: Stored) -> Iterator[Finding]:
+    gone = [path / name for path, card in stored.cards.items() for name in card.get("beside", ())]
+    if gone := [path for path in gone if not path.exists()]:
+        sentence = f"deleted: {len(gone)} histories of trainings, {gone[0]} first; nothing is made from them"
+        yield note(sentence, tuple(path.parent.name for path in gone))
+
+
 def _plans_gone(stored: Stored) -> Iterator[Finding]:
     named = Counter(card["plan"] for card in stored.cards.values())
     for plan in sorted(named.keys() - {path.stem for path in stored.plans}):
@@ -150,7 +159,8 @@ def _is_own(stored: Stored, path: Path, parts: tuple[str, ...]) -> bool:
         files = "README.md", *(f"claims.{ending}" for ending in (*ENDINGS["claims"], "json"))
         return top in files or (is_dir and top in (*KINDS, *ENDINGS, *BESIDE)) or is_manifest(path)
     if top in KINDS:
-        return is_node(path) if depth == 2 else path.name in (store.CARD, KINDS[top].artifact)
+        beside = stored.cards.get(path.parent, {}).get("beside", {})
+        return is_node(path) if depth == 2 else path.name in (store.CARD, KINDS[top].artifact, *beside)
     if top == "claims":
         return depth == 2 and not is_dir and path.suffix[1:] in (*ENDINGS[top], "json")
     if top in ENDINGS and depth < 4:

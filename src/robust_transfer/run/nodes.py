@@ -40,7 +40,8 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
     read, files = chain.read_by(node, plan.nodes, results), chain.files_of(spec, data_root) or []
     folder = results / node.folder
     artifact = folder / kind.artifact
-    (folder / store.CARD).unlink(missing_ok=True)
+    for name in (store.CARD, *kind.beside):
+        (folder / name).unlink(missing_ok=True)
     with store.replacing(artifact) as temporary:
         job = job_of(node, plan, results, threads, temporary)
         _calm_torch(job)
@@ -52,6 +53,11 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
         if warnings:
             metrics["warnings"] = [*metrics.get("warnings", []), *warnings]
         outputs = {artifact.name: store.describe(temporary)}
+    beside = {}
+    for name, text in job.beside.items():
+        with store.replacing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+            beside[name] = store.describe(temporary)
     store.write_card(
         folder / store.CARD,
         {
@@ -65,6 +71,7 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
             "data": chain.data_behind(node, plan.nodes, results, files),
             "files": files,
             "outputs": outputs,
+            "beside": beside,
             "metrics": metrics,
             "plan": plan_name,
             "code": code,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robust_transfer.pace import Pace
 from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec, WholeNumber
 from robust_transfer.specs.smoothing import Smoothing
@@ -52,8 +53,10 @@ def run(job: Job) -> dict[str, Any]:
 
     def save(made: list[Certificate]) -> None:
         nonlocal saved_at
+        last = made[-1]
         log.info(
-            "%d of %d images: class %d, radius %.4f", len(made), len(indices), made[-1].prediction, made[-1].radius
+            "%d of %d images: class %d, radius %.4f; %s",
+            *(len(made), len(indices), last.prediction, last.radius, pace.rate(len(made))),
         )
         if stop or time.monotonic() - saved_at > job.machine["checkpoint_seconds"]:
             write_json(state, {"run": job.node.id, "certificates": made})
@@ -61,6 +64,8 @@ def run(job: Job) -> dict[str, Any]:
         if stop.signal is not None:
             raise Interrupted(stop.signal)
 
+    done = _done(state, job.node.id)
+    pace = Pace("images", len(indices), len(done))
     with listening() as stop, job.blaming("model"):
         made = certify_set(
             network.to(job.device),
@@ -71,7 +76,7 @@ def run(job: Job) -> dict[str, Any]:
             batch=BATCH,
             device=job.device,
             progress=save,
-            done=_done(state, job.node.id),
+            done=done,
         )
     table = pd.DataFrame(made, columns=Certificate._fields)
     table.insert(0, "index", indices)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robust_transfer.attacks.algorithms import AnyAttack
+from robust_transfer.pace import Pace
 from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec, WholeNumber
 from robust_transfer.stages.job import Job
@@ -54,6 +55,7 @@ def run(job: Job) -> dict[str, Any]:
     examples = torch.empty(part.images.shape, dtype=torch.uint16)
     bits = examples.view(torch.int16)  # torch doesn't write uint16 by index
     bits[~attacked] = units(part.images[~attacked]).to(torch.int16)
+    pace = Pace("images", int(attacked.sum()))
     with job.blaming("model"):
         bits[attacked] = craft(
             network,
@@ -63,6 +65,7 @@ def run(job: Job) -> dict[str, Any]:
             batch_size=BATCH,
             seed=job.spec.seed,
             device=job.device,
+            progress=lambda made: pace.tell(len(made)),
         ).view(torch.int16)
     save_file({"examples": examples}, job.output)
     zero = zero_gradients(network, part.images[attacked], BATCH, job.device)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from robust_transfer.pace import Pace
 from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec
 from robust_transfer.stages.job import Job
@@ -42,8 +43,12 @@ def run(job: Job) -> dict[str, Any]:
     else:
         part = data.split(job.spec.split)
         shown = (images for images, _ in part.plain(BATCH))  # a training split may be too large to be made at once
+    pace, found = Pace("images", len(part)), []
     with job.blaming("model"):
-        logits = torch.cat([predict(network, images.to(job.device)).cpu() for images in shown])
+        for images in shown:
+            found.append(predict(network, images.to(job.device)).cpu())
+            pace.tell(BATCH * len(found))
+    logits = torch.cat(found)
     confidence, prediction = logits.softmax(1).max(1)
     outcomes = pd.DataFrame(
         {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,9 @@ from robust_transfer.stages.node import KINDS, Node
 if TYPE_CHECKING:
     import torch
 
+HISTORY = "history.csv"
+"""What a training leaves beside the model: a row an epoch."""
+
 
 @dataclass
 class Job:
@@ -21,7 +24,7 @@ class Job:
 
     parents: the nodes it is made from, by role. machine: the config's machine section. data_root: the folder of the
     data sets that are not embedded. results: the folder of all results. threads: CPU threads it may use.
-    output: where its artifact is to be written.
+    output: where its artifact is to be written. beside: what is to be left beside it for people to read, by file name.
     """
 
     node: Node
@@ -31,6 +34,7 @@ class Job:
     results: Path
     threads: int
     output: Path
+    beside: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def spec(self) -> Any:

@@ -19,6 +19,7 @@ class Kind:
     version: raised when the same spec comes to mean another result; part of every id.
     minutes: that the scheduler is asked for. gpu: whether a GPU is of use.
     resumes: whether a killed node continues from its saved state: it is then asked to save before its time is over.
+    beside: files that it may leave beside the artifact for people to read; nothing is made from them.
     """
 
     spec: Any
@@ -28,6 +29,7 @@ class Kind:
     minutes: int = 60
     gpu: bool = True
     resumes: bool = False
+    beside: tuple[str, ...] = ()
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any]:

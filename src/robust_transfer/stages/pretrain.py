@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robust_transfer.recipes import Recipe
-from robust_transfer.stages.job import Job
+from robust_transfer.stages.job import HISTORY, Job
 from robust_transfer.stages.node import Kind, Node
 
 
@@ -21,4 +21,4 @@ def slug(spec: Recipe, parents: Mapping[str, Node]) -> str:
     return f"{parents['data'].slug}.{spec.network.slug}.{spec.slug}"
 
 
-KIND = Kind(Recipe, "model.safetensors", slug, version=4, minutes=1440, resumes=True)
+KIND = Kind(Recipe, "model.safetensors", slug, version=4, minutes=1440, resumes=True, beside=(HISTORY,))

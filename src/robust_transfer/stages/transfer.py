@@ -9,7 +9,7 @@ from typing import Any
 
 from robust_transfer.recipes import Recipe
 from robust_transfer.specs.parts import trainable_slug
-from robust_transfer.stages.job import Job
+from robust_transfer.stages.job import HISTORY, Job
 from robust_transfer.stages.node import Kind, Node
 
 
@@ -30,4 +30,4 @@ def slug(spec: Recipe, parents: Mapping[str, Node]) -> str:
     return f"{parents['data'].slug}.{origin}-to-{spec.slug}.{trainable_slug(spec.trainable)}"
 
 
-KIND = Kind(Recipe, "model.safetensors", slug, version=4, minutes=480, resumes=True)
+KIND = Kind(Recipe, "model.safetensors", slug, version=4, minutes=480, resumes=True, beside=(HISTORY,))

@@ -1,6 +1,7 @@
 """A running training's state on disk, so that a killed run continues and ends with the same bits."""
 
 import json
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ class Progress:
     iteration: the next one. best: the selection metric of the kept weights, None before the first.
     kept: the weights selected so far (empty while the last are to be kept). history: one entry an epoch.
     losses: those of the running epoch, one an iteration. plateau: whether the accuracy still grows.
+    seconds: spent on the running epoch, without what was lost with a killed run.
     """
 
     iteration: int = 0
@@ -32,6 +34,15 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     plateau: Plateau = field(default_factory=Plateau)
+    seconds: float = 0.0
+    counted: float = field(default_factory=lambda: time.perf_counter())
+
+    def count_seconds(self) -> float:
+        """Add to `seconds` what has passed since this was asked last; returns them."""
+        now = time.perf_counter()
+        self.seconds += now - self.counted
+        self.counted = now
+        return self.seconds
 
 
 def save(
@@ -57,7 +68,7 @@ def save(
     if progress.losses:
         tensors["losses"] = torch.stack(progress.losses)
     counters: dict[str, Any] = {"iteration": progress.iteration, "best": progress.best, "history": progress.history}
-    counters["plateau"] = asdict(progress.plateau)
+    counters |= {"plateau": asdict(progress.plateau), "seconds": progress.count_seconds()}
     with replacing(path) as temporary:
         # Tensors may share memory (kept weights right after a selection do not, but clones are cheap and always right).
         save_file(
@@ -106,4 +117,5 @@ def restore(
         counters["history"],
         losses,
         Plateau(**counters["plateau"]),
+        counters.get("seconds", 0.0),
     )

@@ -23,6 +23,7 @@ from robust_transfer.models.classifier import (
     predict,
     to_pixels,
 )
+from robust_transfer.pace import Pace
 from robust_transfer.randomness import reseed
 from robust_transfer.recipes import Recipe
 from robust_transfer.signals import Interrupted, StopRequest
@@ -56,8 +57,9 @@ def train(
     teacher, source_features: see Objective.
 
     Returns:
-        The history: for each epoch the loss (mean over iterations), and accuracies in per cent on the validation split
-        where they select the epoch, and at the end.
+        The history: for each epoch the loss (mean over iterations), the learning rate (of its last), the seconds it
+        took, and accuracies in per cent on the validation split where they select the epoch, and at the end. Where
+        weights are averaged and measured, a last entry, without a rate, is theirs.
 
     Raises:
         UserError: where the loss is not finite, an epoch has no whole batch, the run ends before what the recipe has in
@@ -89,6 +91,7 @@ def train(
         log.info("continuing at iteration %d (epoch %d)", progress.iteration, progress.iteration // per_epoch + 1)
 
     saved_at = time.monotonic()
+    pace = Pace("iterations", length, progress.iteration, at_most=schedule.decay == "plateau")
     losses = progress.losses
     replay = objective.free.attack.replay if objective.free else 1
     two_crops = next((term.two_crops for term in recipe.terms.used.values() if term.two_crops), None)
@@ -121,8 +124,10 @@ def train(
             _must_be_finite(losses, progress.iteration, per_epoch)
         if ends_epoch:
             with _diverging(progress.iteration - 1, per_epoch):
-                _end_epoch(network, data, recipe, progress, per_epoch, progress.iteration == length)
+                rate = optimiser.param_groups[0]["lr"]
+                _end_epoch(network, data, recipe, progress, per_epoch, progress.iteration == length, rate)
             losses.clear()
+        pace.tell(progress.iteration, f" (epoch {math.ceil(progress.iteration / per_epoch)})")
         if saves:
             checkpoint.save(state, run, progress, network, optimiser, objective, average)
             saved_at = time.monotonic()
@@ -139,7 +144,9 @@ def train(
         average.renew_statistics(network, batches.one_pass(data.train, shuffled, schedule), averaging.dropout)
         if len(data.validation) and recipe.terms.has_accuracy:
             with _diverging(length - 1, per_epoch):
-                progress.history.append(progress.history[-1] | validate(network, data.validation, recipe))
+                last = {name: value for name, value in progress.history[-1].items() if name != "lr"}
+                found = validate(network, data.validation, recipe)
+                progress.history.append(last | found | {"seconds": round(progress.count_seconds(), 3)})
     network.dropout = 0.0
     network.eval()
     return progress.history
@@ -186,7 +193,13 @@ def _diverged(what: str, iteration: int, per_epoch: int) -> UserError:
 
 
 def _end_epoch(
-    network: Classifier, data: PreparedData, recipe: Recipe, progress: Progress, per_epoch: int, is_last: bool
+    network: Classifier,
+    data: PreparedData,
+    recipe: Recipe,
+    progress: Progress,
+    per_epoch: int,
+    is_last: bool,
+    rate: float,
 ) -> None:
     """Write the history; measure, where something depends on it; keep the weights if they are the best (later on a
     tie), and note whether the accuracy still grows.
@@ -196,6 +209,7 @@ def _end_epoch(
     entry = {
         "epoch": math.ceil(progress.iteration / per_epoch),
         "loss": torch.stack(progress.losses).mean().item(),
+        "lr": rate,
     }
     if selects and len(data.validation):
         entry |= validate(network, data.validation, recipe)
@@ -206,6 +220,8 @@ def _end_epoch(
     if schedule.select == "best_validation" and (progress.best is None or entry["selected_by"] >= progress.best):
         progress.best = entry["selected_by"]
         progress.kept = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    entry["seconds"] = round(progress.count_seconds(), 3)
+    progress.seconds = 0.0
     progress.history.append(entry)
     log.info(" ".join(f"{key} {value:.4g}" for key, value in entry.items()))
 

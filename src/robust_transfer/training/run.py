@@ -1,6 +1,8 @@
 """pretrain and transfer: a network, trained by a recipe from a random start or from another model's weights."""
 
-from typing import TYPE_CHECKING, Any
+import csv
+import io
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -16,13 +18,14 @@ from robust_transfer.randomness import reseed
 from robust_transfer.recipes import Recipe
 from robust_transfer.signals import listening
 from robust_transfer.specs.networks import Network
+from robust_transfer.stages.job import HISTORY, Job
 from robust_transfer.training.loop import train
 
-if TYPE_CHECKING:
-    from robust_transfer.stages.job import Job
+COLUMNS = ("epoch", "loss", "lr", "clean", "adversarial", "selected_by", "watched", "seconds")
+"""Of a history, in the order of its file."""
 
 
-def run(job: "Job") -> dict[str, Any]:
+def run(job: Job) -> dict[str, Any]:
     """Train and write the model; returns the last epoch's history entry and the best selection metric.
 
     Raises:
@@ -54,13 +57,24 @@ def run(job: "Job") -> dict[str, Any]:
     for term in recipe.terms.used.values():
         term.strip(network, data.classes)
     files.save(job.output, network, spec, channels, data.classes, tuned=tuned)
-    metrics = dict(history[-1])
+    job.beside[HISTORY] = as_csv(history)
+    metrics = {name: value for name, value in history[-1].items() if name not in ("lr", "seconds")}
     if recipe.schedule.select == "best_validation":
         metrics["best"] = max(entry["selected_by"] for entry in history)
     return metrics
 
 
-def _chosen(job: "Job") -> dict[str, float]:
+def as_csv(history: list[dict[str, float]]) -> str:
+    """A history as text: a line an epoch, blank where nothing was measured. Only `seconds` differ between two runs."""
+    columns = [name for name in COLUMNS if any(name in entry for entry in history)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue()
+
+
+def _chosen(job: Job) -> dict[str, float]:
     """The values that the recipe takes from a choice among other runs."""
     tuned = job.spec.tuned
     if not tuned:
@@ -69,7 +83,7 @@ def _chosen(job: "Job") -> dict[str, float]:
     return {name: chosen[name] for name in tuned}
 
 
-def _inherited(job: "Job", recipe: Recipe) -> tuple[Classifier, Network, int]:
+def _inherited(job: Job, recipe: Recipe) -> tuple[Classifier, Network, int]:
     """The start's network, its spec and its images' channels; the last parts anew where the recipe resets them."""
     network, spec, channels, _ = files.load(job.parent("start"))
     if recipe.reset:
@@ -110,7 +124,7 @@ def _must_take(network: Classifier, spec: Network, data: PreparedData) -> None:
         ) from None
 
 
-def _trained(job: "Job", network: Classifier, data: PreparedData, recipe: Recipe) -> list[dict[str, float]]:
+def _trained(job: Job, network: Classifier, data: PreparedData, recipe: Recipe) -> list[dict[str, float]]:
     """Train the network in place, with the teacher and the stored features that the node has; see train."""
     teacher = files.load(job.parent("teacher"))[0].to(job.device) if job.has("teacher") else None
     features = load_file(job.parent("features"))["features"].to(job.device) if job.has("features") else None
