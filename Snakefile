@@ -32,6 +32,10 @@ onstart:
     check_start(workflow.dag.needrun_jobs())
 
 
+onsuccess:
+    check_end(workflow.dag.jobs)
+
+
 rule all:
     default_target: True
     input:

@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import sys
 
 import pytest
 
+from pretend import pretend
+from robust_transfer import cli
 from robust_transfer.plan import freeze
 from smallest import Small, write
-from workspace import TINY, Workspace, copy
+from workspace import PARTS, TINY, Workspace, copy
 
 
 @pytest.fixture
@@ -65,3 +68,42 @@ def small(_small, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "w")
     monkeypatch.delenv(freeze.VARIABLE, raising=False)
     return Small(tmp_path / "w" / "results")
+
+
+@pytest.fixture(scope="session")
+def _pretended(tmp_path_factory):
+    made = Workspace(tmp_path_factory.mktemp("pretended") / "clone")
+    made.lay(TINY)
+    plan = made.plan()
+    pretend(plan, made.results)
+    return made, plan
+
+
+@pytest.fixture
+def pretended(_pretended, tmp_path, monkeypatch):
+    """A tiny study that looks as if it had been run to its end (see pretend), in the working directory."""
+    (tmp_path / "clone").mkdir()
+    for part in (*PARTS, "results"):
+        copy(_pretended[0].root / part, tmp_path / "clone" / part)
+    monkeypatch.chdir(tmp_path / "clone")
+    monkeypatch.delenv(freeze.VARIABLE, raising=False)
+    return Workspace(tmp_path / "clone")
+
+
+@pytest.fixture
+def plan(_pretended):
+    """The plan of `pretended`."""
+    return _pretended[1]
+
+
+@pytest.fixture
+def said(monkeypatch, capsys):
+    """Runs a verb of robust-transfer in this process and gives its exit status and what it wrote on the screen."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["robust-transfer", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, capsys.readouterr().out
+
+    return run

@@ -14,7 +14,7 @@ from typing import Any
 from robust_transfer import store
 from robust_transfer.canonical import canonical_json, digest
 from robust_transfer.errors import UserError
-from robust_transfer.plan.graph import Plan, Product
+from robust_transfer.plan.graph import ENDINGS, Plan, Product
 from robust_transfer.stages.node import KINDS, Node
 
 # ---- the files of a data set ---------------------------------------------------------------------------------------
@@ -247,6 +247,29 @@ def out_of_date(plan: Plan, results: Path) -> dict[str, str]:
         for copy, original in copies(results, plan.origin["main_study"]).items()
     }
     return {path: why for path, why in found.items() if why}
+
+
+NEEDED = "what is to be made reads it, and it was deleted or let go"
+
+
+def to_be_made_anew(plan: Plan, results: Path) -> dict[str, str]:
+    """What is out of date, and nodes whose card is there without the artifact, if something that has to be made reads
+    it: Snakemake looks at cards alone.
+    """
+    found = out_of_date(plan, results)
+    read: set[str] = set()
+    for stem, product in plan.products.items():
+        files = (results / f"{stem}.{ending}" for ending in (*ENDINGS[product.kind], "json"))
+        if f"{stem}.json" in found or not all(path.exists() for path in files):
+            read |= set(product.nodes)
+    for node in reversed(plan.ancestry(plan.nodes)):  # what reads a node comes before it
+        artifact, card = results / node.artifact, results / node.card
+        gone = not artifact.exists()
+        if gone and node.id in read and card.exists():
+            found.setdefault(node.card, NEEDED)
+        if node.card in found or not card.exists() or (gone and not store.is_released(artifact)):
+            read |= set(node.parents.values())
+    return found
 
 
 def copies(results: Path, study: str) -> dict[Path, Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from robust_transfer import chain, locks, store
+from robust_transfer import chain, kept, locks, store
 from robust_transfer.errors import UserError
 from robust_transfer.plan import differences, freeze
 from robust_transfer.plan.differences import Difference
@@ -86,13 +86,13 @@ class Status:
         return Found(MISSING)
 
     def product(self, stem: str) -> Found:
-        """How one product is. What the plan does not have, and is there, is stale."""
-        product = self.plan.products.get(stem)
+        """How one product is, or a kept table (see kept). What the plan does not have, and is there, is stale."""
+        product = self.plan.products.get(kept.plain(stem))
         if product is None:
-            return Found(STALE, "today's config asks for no such thing")
-        if by := self._holder(product.stem.replace("/", "-")):
+            return Found(STALE, "the config asks for no such thing")
+        if by := self._holder(stem.replace("/", "-")):
             return Found(RUNNING, f"by {by}")
-        path = self.results / f"{product.stem}.json"
+        path = self.results / f"{stem}.json"
         card = store.glance(path)
         if card is None:
             return Found(DAMAGED, f"{path} is no card") if path.exists() else Found(MISSING)
@@ -101,7 +101,7 @@ class Status:
             return Found(DAMAGED, f"{path} is damaged: entries are missing")
         if not chain.shows(card, product):
             return self._of_another_config(card, product)
-        return self._outputs(path.parent, card) or self._stale(self.chain.reason_of(product)) or Found(MADE)
+        return self._outputs(path.parent, card) or self._stale(self.chain.reason_of_card(card, stem)) or Found(MADE)
 
     def _holder(self, name: str) -> str | None:
         return locks.holder(self.results / "locks" / name) if name in self._locks else None
@@ -113,6 +113,8 @@ class Status:
             try:
                 size = (folder / name).stat().st_size
             except OSError:
+                if store.is_released(folder / name):
+                    continue
                 return Found(MISSING, f"{folder / name} was deleted")
             if size != written["bytes"]:
                 return Found(DAMAGED, f"{folder / name} has {size:,} bytes, but was written with {written['bytes']:,}")

@@ -25,6 +25,8 @@ from robust_transfer.stages.node import KINDS, node_id
 CARD = "card.json"
 LOCK = "lock"
 """Beside a half-written file; held by its writer."""
+RELEASED = "released.txt"
+"""Beside the card of a node whose artifact was let go on purpose, because all that reads it is made."""
 LEFT_SECONDS = 24 * 3600
 """Of a half-written file of another machine: nothing writes so slowly."""
 
@@ -86,14 +88,28 @@ def _sweep(folder: Path) -> None:
         with contextlib.suppress(OSError):  # it is gone already, or another user's
             descriptor = os.open(left / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                of_this_kernel = left.name.split(".")[-3] == locks.kernel()
-                is_old = time.time() - max(file.stat().st_mtime for file in left.iterdir()) > LEFT_SECONDS
                 is_free = locks.lock(descriptor)
-                if (of_this_kernel and is_free) or (is_old and is_free is not False):
+                if (_of_this_kernel(left) and is_free) or (_is_old(left) and is_free is not False):
                     shutil.rmtree(left)
             finally:
                 os.close(descriptor)
                 left.rmdir()  # what NFS has kept of it so long; of a living writer it is not empty
+
+
+def is_left(folder: Path) -> bool:
+    """Whether a temporary folder is one that the next writer beside it takes away."""
+    try:
+        return locks.holder(folder / LOCK) is None and (_of_this_kernel(folder) or _is_old(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _of_this_kernel(left: Path) -> bool:
+    return left.name.split(".")[-3] == locks.kernel()
+
+
+def _is_old(left: Path) -> bool:
+    return time.time() - max(file.stat().st_mtime for file in left.iterdir()) > LEFT_SECONDS
 
 
 def is_full(error: BaseException) -> bool:
@@ -226,10 +242,24 @@ def damage(folder: Path, card: dict[str, Any]) -> list[str]:
             elif sha256_of(path) != written["sha256"]:
                 found.append(f"{path} was edited: its content is not what was written")
         except FileNotFoundError:
-            found.append(f"{path} was deleted")
+            if not is_released(path):
+                found.append(f"{path} was deleted")
         except OSError as error:
             found.append(f"{path} cannot be read ({error.strerror})")
     return found
+
+
+def release(artifact: Path) -> None:
+    """Take an artifact away on purpose; its card stays, so that what was made from it does, too."""
+    text = f"{artifact.name} was let go: its card stays. It is made anew when something is to be made from it.\n"
+    with replacing(artifact.with_name(RELEASED)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    artifact.unlink()
+
+
+def is_released(artifact: Path) -> bool:
+    """Whether an artifact was let go on purpose and was not made anew since."""
+    return not artifact.exists() and artifact.with_name(RELEASED).exists()
 
 
 def identity(card: dict[str, Any], folder: Path) -> str | None:
@@ -254,6 +284,8 @@ def checked_artifact(folder: Path, artifact: str) -> Path:
     """
     card = read_card(folder / CARD)
     found = [wrong] if (wrong := identity(card, folder)) else damage(folder, card)
+    if not found and is_released(folder / artifact):
+        raise UserError(f"{folder / artifact} was let go; `snakemake --cores all {folder / artifact}` makes it anew")
     if not found and artifact not in card["outputs"]:
         found = [f"{folder / CARD} does not describe {artifact}"]
     if found:

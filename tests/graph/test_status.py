@@ -3,54 +3,15 @@
 import fcntl
 import json
 import shutil
-import sys
 
 import pytest
 
 from pretend import SECONDS, pretend, pretend_node, pretend_product
-from robust_transfer import cli, store
+from robust_transfer import store
 from robust_transfer.plan import freeze
-from workspace import TINY, Workspace, copy, planned
+from workspace import planned
 
 TABLE = "tables/davchev/table1"
-
-
-@pytest.fixture(scope="module")
-def _pristine(tmp_path_factory):
-    made = Workspace(tmp_path_factory.mktemp("status") / "clone")
-    made.lay(TINY)
-    plan = made.plan()
-    pretend(plan, made.results)
-    return made, plan
-
-
-@pytest.fixture
-def made(_pristine, tmp_path, monkeypatch):
-    """The Davchev study, finished; config.yaml beside it asks for just that."""
-    for part in ("config.yaml", "workflow", "results"):
-        copy(_pristine[0].root / part, tmp_path / part)
-    workspace = Workspace(tmp_path)
-    monkeypatch.chdir(workspace.root)
-    monkeypatch.delenv(freeze.VARIABLE, raising=False)
-    return workspace
-
-
-@pytest.fixture
-def plan(_pristine):
-    return _pristine[1]
-
-
-@pytest.fixture
-def said(monkeypatch, capsys):
-    """(exit status, what is on the screen) of a verb."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["robust-transfer", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code, capsys.readouterr().out
-
-    return run
 
 
 @pytest.fixture
@@ -68,7 +29,7 @@ def one(plan, kind):
     return next(node for node in plan.nodes.values() if node.kind == kind)
 
 
-def test_what_is_finished_is_so(made, plan, said, values):
+def test_what_is_finished_is_so(pretended, plan, said, values):
     code, found = values()
     assert code == 0
     assert found["studies"]["davchev"]["nodes"] == found["studies"]["all"]["nodes"] == {"made": len(plan.nodes)}
@@ -78,8 +39,8 @@ def test_what_is_finished_is_so(made, plan, said, values):
     assert code == 0 and f"{len(plan.nodes)} of {len(plan.nodes)}" in text and len(text.splitlines()) == 3
 
 
-def test_a_table_of_another_config_is_stale_by_name_and_layer(made, said, values):
-    made.set("davchev.attacks.WB-PGD.eps", 0.3)
+def test_a_table_of_another_config_is_stale_by_name_and_layer(pretended, said, values):
+    pretended.set("davchev.attacks.WB-PGD.eps", 0.3)
     code, found = values("--config", "protocol=paper")
     assert code == 3
     of_table = {each["path"]: each for each in found["products"][TABLE]["differing"]}
@@ -95,37 +56,37 @@ def test_a_table_of_another_config_is_stale_by_name_and_layer(made, said, values
     assert "davchev.attacks.WB-PGD.eps: 0.25, now 0.3 (config.yaml)" in text
 
 
-def test_it_looks_at_the_config_of_today_not_at_the_newest_plan(made, plan, values, said):
-    freeze.freeze(planned("davchev", scale="mnist"), made.results)
+def test_it_looks_at_the_config_of_today_not_at_the_newest_plan(pretended, plan, values, said):
+    freeze.freeze(planned("davchev", scale="mnist"), pretended.results)
     assert values()[0] == 0
-    (made.results / "claims.parquet").unlink()
+    (pretended.results / "claims.parquet").unlink()
     others = len(plan.products) - 1
-    assert f"{len(plan.nodes)} of {len(plan.nodes)} nodes are made, and {others} of" in said("summary")[1]
+    assert f"{len(plan.nodes)} of {len(plan.nodes)} nodes are pretended, and {others} of" in said("summary")[1]
 
 
-def test_another_way_to_write_a_value_is_no_difference(made, values):
-    made.lay({"davchev": {"attacks": {"WB-PGD": {"eps": "64/256", "steps": 20.0}}}})
+def test_another_way_to_write_a_value_is_no_difference(pretended, values):
+    pretended.lay({"davchev": {"attacks": {"WB-PGD": {"eps": "64/256", "steps": 20.0}}}})
     assert values()[0] == 0
-    made.set("davchev.attacks.BB-FGSM.eps", 0.3)
+    pretended.set("davchev.attacks.BB-FGSM.eps", 0.3)
     differing = values()[1]["products"][TABLE]["differing"]
     assert [each["path"] for each in differing] == ["davchev.attacks.BB-FGSM.eps"]
 
 
-def test_where_the_plan_is_gone_it_is_stale_all_the_same(made, values):
-    shutil.rmtree(made.results / "plans")
-    made.set("davchev.attacks.BB-FGSM.eps", 0.3)
+def test_where_the_plan_is_gone_it_is_stale_all_the_same(pretended, values):
+    shutil.rmtree(pretended.results / "plans")
+    pretended.set("davchev.attacks.BB-FGSM.eps", 0.3)
     code, found = values()
     assert code == 3 and found["products"][TABLE]["state"] == "stale"
     assert "24 of 120 cells are of other nodes" in found["products"][TABLE]["why"]
 
 
-def test_missing_damaged_and_let_go(made, plan, values, said):
+def test_missing_damaged_and_let_go(pretended, plan, values, said):
     evaluate, craft, transfer, prepare = (one(plan, kind) for kind in ("evaluate", "craft", "transfer", "prepare"))
-    shutil.rmtree(made.results / evaluate.folder)
-    (made.results / craft.artifact).unlink()
-    (made.results / transfer.artifact).write_text("cut")
-    text = (made.results / prepare.card).read_text()
-    (made.results / prepare.card).write_text(text.replace('"metrics": {}', '"metrics": {"n": 9}'))
+    shutil.rmtree(pretended.results / evaluate.folder)
+    (pretended.results / craft.artifact).unlink()
+    (pretended.results / transfer.artifact).write_text("cut")
+    text = (pretended.results / prepare.card).read_text()
+    (pretended.results / prepare.card).write_text(text.replace('"metrics": {}', '"metrics": {"n": 9}'))
     code, found = values()
     assert code == 4
     assert {i: each["state"] for i, each in found["nodes"].items()} == {
@@ -136,24 +97,24 @@ def test_missing_damaged_and_let_go(made, plan, values, said):
     assert "audit --repair" in said("status")[1]
 
 
-def test_what_was_made_from_other_bytes_is_stale(made, plan, values):
+def test_what_was_made_from_other_bytes_is_stale(pretended, plan, values):
     model = next(node for node in plan.nodes.values() if node.kind == "pretrain")
-    pretend_node(model, plan, made.results, content="other bits")
+    pretend_node(model, plan, pretended.results, content="other bits")
     code, found = values()
     assert code == 3 and model.id not in found["nodes"]
     assert {each["state"] for each in found["nodes"].values()} == {"stale"}
     assert found["products"]["claims"]["why"].endswith(f"other bytes of {model.id} than are there now")
 
 
-def test_running_and_half_made(made, plan, values):
+def test_running_and_half_made(pretended, plan, values):
     running, stopped, killed = [node for node in plan.nodes.values() if node.kind == "transfer"][:3]
     for node in (running, stopped, killed):
-        shutil.rmtree(made.results / node.folder)
+        shutil.rmtree(pretended.results / node.folder)
     for folder in ("locks", "checkpoints"):
-        (made.results / folder).mkdir(exist_ok=True)
-    (made.results / "checkpoints" / f"{stopped.id}.safetensors").write_text("state")
-    (made.results / "locks" / killed.id).write_text("process 1 on there")
-    with open(made.results / "locks" / running.id, "w+") as file:
+        (pretended.results / folder).mkdir(exist_ok=True)
+    (pretended.results / "checkpoints" / f"{stopped.id}.safetensors").write_text("state")
+    (pretended.results / "locks" / killed.id).write_text("process 1 on there")
+    with open(pretended.results / "locks" / running.id, "w+") as file:
         file.write("process 7 on here")
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -165,35 +126,70 @@ def test_running_and_half_made(made, plan, values):
     assert values()[1]["nodes"][running.id]["state"] == "half-made"
 
 
-def test_a_copy_of_another_main_study_is_said(made, values):
-    shutil.copy(made.results / f"{TABLE}.csv", made.results / "tables/table1.csv")
+def test_a_copy_of_another_main_study_is_said(pretended, values):
+    shutil.copy(pretended.results / f"{TABLE}.csv", pretended.results / "tables/table1.csv")
     assert values()[0] == 0
-    (made.results / "tables/table1.csv").write_text("R")
+    (pretended.results / "tables/table1.csv").write_text("R")
     code, found = values()
     assert code == 3 and found["copies"] == [f"results/tables/table1.csv is no copy of results/{TABLE}.csv"]
 
 
-def test_a_table_of_another_config_is_never_shown_as_current(made, plan, said):
+def test_a_table_of_another_config_is_never_shown_as_current(pretended, plan, said):
     assert said("table", "davchev/table1") == (0, "davchev/table1\n")
     code, text = said("table", "davchev/table1", "--config", "protocol=paper")
     assert code == 3 and text.startswith("> STALE: it was made for other values")
     assert "> protocol: corrected, now paper (--config)" in text and text.endswith("davchev/table1\n")
 
 
-def test_far_from_the_config_results_can_still_be_read(made, said, monkeypatch):
-    monkeypatch.chdir(made.results)
+def test_far_from_the_config_results_can_still_be_read(pretended, said, monkeypatch):
+    monkeypatch.chdir(pretended.results)
     assert said("--results", ".", "table", "davchev/table1")[0] == 0
 
 
-def test_a_product_that_is_made_anew_is_current_again(made, said, values):
-    made.set("seed", 1)
+def test_a_product_that_is_made_anew_is_current_again(pretended, said, values):
+    pretended.set("seed", 1)
     assert values()[1]["studies"]["all"]["products"] == {"stale": 8, "made": 4}  # what is printed has no seed
-    pretend(made.plan(), made.results)
+    pretend(pretended.plan(), pretended.results)
     assert values()[0] == 0
-    made.set("seed", 0)
-    plan = made.plan()
+    pretended.set("seed", 0)
+    plan = pretended.plan()
     code, found = values()
     assert code == 3 and found["nodes"] == {} and found["products"][TABLE]["differing"][0]["path"] == "seed"
-    pretend_product(plan.products[TABLE], plan, made.results)
+    pretend_product(plan.products[TABLE], plan, pretended.results)
     assert TABLE not in values()[1]["products"]
-    assert store.read_card(made.results / f"{TABLE}.json")["plan"] == "0" * 12
+    assert store.read_card(pretended.results / f"{TABLE}.json")["plan"] == "0" * 12
+
+
+# ---- kept tables ---------------------------------------------------------------------------------------------------
+
+
+def test_tables_of_two_configs_lie_side_by_side(pretended, plan, said):
+    assert said("table", "davchev/table1", "--keep")[0] == 0
+    (first,) = pretended.results.glob("tables/davchev/table1.*.md")
+    pretended.set("protocol", "paper")
+    other = pretended.plan()
+    pretend(other, pretended.results)
+    assert said("table", "davchev/table1", "--keep")[0] == 0
+    (second,) = {*pretended.results.glob("tables/davchev/table1.*.md")} - {first}
+    listed = said("table", "davchev/table1", "--kept")[1].splitlines()
+    assert [line.partition(":")[0] for line in sorted(listed)] == sorted([first.stem, second.stem])
+    assert [line.endswith("as the plain name") for line in listed if line.startswith(second.stem)] == [True]
+    assert sum(line.endswith("as the plain name") for line in listed) == 1
+    assert said("table", f"davchev/{second.stem}") == (0, "davchev/table1\n")
+    code, text = said("table", f"davchev/{first.stem}")
+    assert code == 3 and "> protocol: corrected, now paper (config.yaml)" in text
+    assert said("status")[0] == 0 and pretended.planned() == []
+
+
+def test_a_kept_table_is_audited_like_any_other(pretended, said):
+    said("table", "davchev/table1", "--keep")
+    clean = said("audit")[1]
+    assert "damaged: " not in clean and "foreign" not in clean
+    (kept,) = pretended.results.glob("tables/davchev/table1.*.csv")
+    kept.write_text("R")
+    assert f"damaged: results/tables/davchev/{kept.name}" in said("audit")[1]
+
+
+def test_a_damaged_table_is_not_kept(pretended, said):
+    (pretended.results / "tables/davchev/table1.csv").write_text("R")
+    assert "but was written with" in said("table", "davchev/table1", "--keep")[0]

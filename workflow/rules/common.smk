@@ -6,8 +6,8 @@ SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
 
 from robust_transfer.errors import UserError
-from robust_transfer.canonical import canonical_json
-from robust_transfer.chain import out_of_date
+from robust_transfer import store
+from robust_transfer.chain import out_of_date, to_be_made_anew
 from robust_transfer.plan.graph import ENDINGS
 from robust_transfer.plan import (
     forcing,
@@ -100,7 +100,7 @@ def force_what_is_out_of_date():
     The cards decide that, not Snakemake's own records: so it holds under any --rerun-triggers, without .snakemake, and
     for results that were copied or are shared. For a job on a cluster its driver has decided.
     """
-    found = out_of_date(PLAN, Path("results"))
+    found = to_be_made_anew(PLAN, Path("results"))
     forcing.force({f"results/{path}": why for path, why in found.items()})
 
 
@@ -114,6 +114,17 @@ def check_start(jobs):
         )
     except UserError as error:
         end_with(error)
+
+
+def check_end(jobs):
+    """End with 1 if something that was asked for is out of date now: what was made anew before it has other bytes."""
+    asked = {str(file) for job in jobs for file in job.output}
+    found = out_of_date(PLAN, Path("results"))
+    stale = [why for path, why in found.items() if f"results/{path}" in asked]
+    if stale:
+        end_with(
+            f"{len(stale)} of the things asked for are out of date now; the same command again makes them anew: {stale[0]}"
+        )
 
 
 def cards_of(nodes):
@@ -166,7 +177,8 @@ def nodes_of(kind):
 def everything():
     """All tables, figures and verdicts of the plan, and all nodes behind them.
 
-    Snakemake does not miss an intermediate file that was deleted, unless it is asked for.
+    Snakemake does not miss an intermediate file that was deleted, unless it is asked for. What was let go on purpose
+    (see `robust-transfer gc --examples`) is not asked for.
     """
     products = [
         f"results/{p.stem}.{ending}"
@@ -174,7 +186,9 @@ def everything():
         for ending in (*ENDINGS[p.kind], "json")
     ]
     nodes = PLAN.nodes.values()
-    return products + cards_of(nodes) + [f"results/{node.artifact}" for node in nodes]
+    artifacts = [Path("results", node.artifact) for node in nodes]
+    missed = [str(path) for path in artifacts if not store.is_released(path)]
+    return products + cards_of(nodes) + missed
 
 
 def machine(key):

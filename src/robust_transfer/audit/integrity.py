@@ -160,7 +160,7 @@ def _is_own(stored: Stored, path: Path, parts: tuple[str, ...]) -> bool:
         return top in files or (is_dir and top in (*KINDS, *ENDINGS, *BESIDE)) or is_manifest(path)
     if top in KINDS:
         beside = stored.cards.get(path.parent, {}).get("beside", {})
-        return is_node(path) if depth == 2 else path.name in (store.CARD, KINDS[top].artifact, *beside)
+        return is_node(path) if depth == 2 else path.name in (store.CARD, store.RELEASED, KINDS[top].artifact, *beside)
     if top == "claims":
         return depth == 2 and not is_dir and path.suffix[1:] in (*ENDINGS[top], "json")
     if top in ENDINGS and depth < 4:

@@ -1,29 +1,35 @@
-"""Having Snakemake make something anew that it takes for up to date."""
+"""Having Snakemake make anew what is out of date, and nothing because something before it was made anew."""
 
 import sys
+from collections import defaultdict
 from collections.abc import Mapping
 
 FEW = 5
 
 
 def force(reasons: Mapping[str, str]) -> None:
-    """Let jobs run that have one of these files (path -> why) among their outputs, if they are asked for at all.
+    """Let jobs run that have one of these files (path -> why) among their outputs, if they are asked for at all; and
+    let no job run because one runs that makes its `ancient` inputs.
 
-    As --forcerun, which cannot be set from a Snakefile and also makes targets of the files. Those that are to be made
-    are counted on the screen.
+    The former as --forcerun, which cannot be set from a Snakefile and also makes targets of the files. Those that are
+    to be made are counted on the screen. The latter because Snakemake's `ancient` means files that are there: with a
+    node's folder deleted, all that was made from it would be made anew. Whether that is out of date is for the reasons
+    to say, after the node is made: its bits may be what they were.
     """
     from snakemake.dag import DAG
 
     plain, look = DAG.init, DAG.update_needrun
 
     async def update_needrun(self: DAG, *arguments: object, **options: object) -> None:
-        # Of what stands behind a job that will run Snakemake expects to come by later, and looks at none of it; but it
-        # does not come by where inputs are ancient, and a forced job there would be forgotten.
-        self.bfs = lambda direction, *jobs: () if direction is self.depending else DAG.bfs(self, direction, *jobs)
+        whole = self.depending
+        self.depending = defaultdict(dict)
+        for job, behind in whole.items():
+            fresh = {each: files for each, files in behind.items() if not all(file.is_ancient for file in files)}
+            self.depending[job] = fresh
         try:
             await look(self, *arguments, **options)
         finally:
-            del self.bfs
+            self.depending = whole
 
     async def init(self: DAG, *arguments: object, **options: object) -> None:
         self.forcefiles.update(reasons)
@@ -35,5 +41,4 @@ def force(reasons: Mapping[str, str]) -> None:
         if len(causes) > FEW:
             print(f"and more for {len(causes) - FEW} reasons of the same kinds", file=sys.stderr)
 
-    if reasons:
-        DAG.init, DAG.update_needrun = init, update_needrun
+    DAG.init, DAG.update_needrun = init, update_needrun

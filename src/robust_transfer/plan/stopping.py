@@ -63,6 +63,18 @@ def end_tidily() -> None:
             signal.signal(number, end if number == signal.SIGTERM else lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
+def somebody_works(snakemake_folder: Path) -> bool:
+    """Whether a Snakemake that runs this workflow lives in this folder; see take_over_locks."""
+    try:
+        descriptor = os.open(snakemake_folder / RECORD, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return locks.lock(descriptor) is False
+    finally:
+        os.close(descriptor)
+
+
 def take_over_locks(folder: Path) -> Callable[[], None]:
     """Remove Snakemake's own locks of this folder where all that can have set them are proved to be dead.
 

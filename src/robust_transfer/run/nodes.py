@@ -58,6 +58,7 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
         with store.replacing(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
             beside[name] = store.describe(temporary)
+    (folder / store.RELEASED).unlink(missing_ok=True)
     store.write_card(
         folder / store.CARD,
         {
