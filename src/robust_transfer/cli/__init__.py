@@ -11,7 +11,21 @@ from pathlib import Path
 
 from robust_transfer.errors import UserError
 
-VERBS = ("status", "summary", "claims", "table", "trace", "gc", "audit", "curves", "pack", "verify", "config", "schema")
+VERBS = (
+    "status",
+    "summary",
+    "claims",
+    "table",
+    "trace",
+    "gc",
+    "audit",
+    "rebuild",
+    "curves",
+    "pack",
+    "verify",
+    "config",
+    "schema",
+)
 """The verbs, in the order in which --help lists them."""
 
 
