@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 
 from robust_transfer import store
@@ -24,6 +25,12 @@ def audit(small, monkeypatch, capsys):
         return (ended.value.code, text) if isinstance(ended.value.code, int) else (1, text + str(ended.value))
 
     return run
+
+
+def seal_anew(path, **entries):
+    card = json.loads(path.read_text())
+    del card["seal"]
+    store.write_card(path, card | entries)
 
 
 def flip(path):
@@ -51,6 +58,18 @@ def test_what_is_stale_is_found_by_currency_alone(audit, small):
     assert audit("--level", "integrity")[0] == 0
     status, said = audit("--level", "currency")
     assert status == 3 and said.count("stale: ") == 6 and "0 damaged, 6 stale" in said
+
+
+def test_what_is_wrong_is_found_by_science_alone(audit, small):
+    """Another confidence, in a file that the card describes."""
+    path = small.results / small.clean.artifact
+    frame = pd.read_parquet(path)
+    frame.loc[0, "confidence"] = 0.123
+    frame.to_parquet(path, index=False)
+    seal_anew(small.results / small.clean.card, outputs={path.name: store.describe(path)})
+    assert audit("--level", "integrity", "--level", "currency")[0] in (0, 3)
+    status, said = audit("--level", "science")
+    assert status == 4 and "1 wrong" in said and "on 1 of the 8 images" in said
 
 
 def test_json_says_what_the_screen_says(audit, small):
@@ -99,17 +118,13 @@ def forge(small):
     """Other bytes, with a card, sealed anew, that describes them."""
     artifact = small.results / small.hit.artifact
     flip(artifact)
-    card = json.loads((small.results / small.hit.card).read_text())
-    del card["seal"]
-    store.write_card(small.results / small.hit.card, card | {"outputs": {artifact.name: store.describe(artifact)}})
+    seal_anew(small.results / small.hit.card, outputs={artifact.name: store.describe(artifact)})
     return [f"results/{small.hit.artifact} is not what", f"results/{small.hit.card} is not what"]
 
 
 def reseal(small):
     """Another device in a card, sealed anew."""
-    card = json.loads((small.results / small.hit.card).read_text())
-    del card["seal"]
-    store.write_card(small.results / small.hit.card, card | {"device": "NVIDIA H100"})
+    seal_anew(small.results / small.hit.card, device="NVIDIA H100")
     return [f"results/{small.hit.card} is not what"]
 
 
@@ -140,6 +155,15 @@ def test_what_is_new_is_a_note(audit, small):
     small.make(more)
     status, said = audit("--against", "kept.sha256", "--level", "integrity")
     assert status == 0 and "note: 3 files are new since kept.sha256" in said and more.id in said
+
+
+def test_what_was_let_go_on_purpose_is_not_gone(audit, small):
+    audit("--record", "kept.sha256")
+    assert f"{small.model.folder}/history.csv" in (small.results.parent / "kept.sha256").read_text()
+    examples = small.plan.nodes[small.hit.parents["examples"]]
+    store.release(small.results / examples.artifact)
+    status, said = audit("--against", "kept.sha256")
+    assert status == 0, said
 
 
 def test_an_edited_manifest_is_refused(audit, small):

@@ -52,7 +52,7 @@ def _node(stored: Stored, folder: Path) -> Iterator[Finding]:
         yield damaged(f"{folder} cannot be read ({error.strerror})", (folder.name,), (folder,))
         return
     card = stored.read[folder]
-    for sentence in [card] if isinstance(card, str) else store.damage(folder, card):
+    for sentence in [card] if isinstance(card, str) else stored.damage(folder):
         yield damaged(sentence, (folder.name,), (artifact,), card_path)
     for path in store.edited_beside(folder, card) if not isinstance(card, str) else ():
         yield damaged(f"{path} was edited: its content is not what was written", (folder.name,), (path,), made=False)
@@ -60,7 +60,7 @@ def _node(stored: Stored, folder: Path) -> Iterator[Finding]:
 
 def _product(stored: Stored, path: Path) -> Iterator[Finding]:
     card = stored.read[path]
-    for sentence in [card] if isinstance(card, str) else store.damage(path.parent, card):
+    for sentence in [card] if isinstance(card, str) else stored.damage(path):
         yield damaged(sentence, (stored.stem(path),), stored.files(path))
 
 

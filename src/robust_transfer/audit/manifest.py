@@ -30,15 +30,17 @@ def entries(stored: Stored) -> dict[str, str]:
 
     That of an artifact is taken from its card, which integrity holds against its bytes.
     """
-    found = {}
+    found: dict[Path, str | None] = {}
     for path in (*stored.folders, *stored.product_cards):
         if path.suffix == ".json":
             card, outputs = path, stored.files(path)[1:]
         else:
             card, outputs = path / store.CARD, (path / KINDS[path.parent.name].artifact,)
         described = stored.cards[path]["outputs"] if path in stored.cards else {}
-        found[card] = _sha256(card)
-        found |= {out: described[out.name]["sha256"] if out.name in described else _sha256(out) for out in outputs}
+        beside = [path / name for name in stored.cards.get(path, {}).get("beside", ())]
+        found |= {file: _sha256(file) for file in (card, *beside)}
+        for out in (out for out in outputs if out.exists()):
+            found[out] = described[out.name]["sha256"] if out.name in described else _sha256(out)
     copies = (path for folder in ("tables", "figures") for path in listed(stored.results / folder))
     found |= {path: _sha256(path) for path in (*copies, *stored.plans)}
     return {path.relative_to(stored.results).as_posix(): sha for path, sha in sorted(found.items()) if sha}
@@ -111,6 +113,8 @@ def against(stored: Stored, known: str) -> Iterator[Finding]:
         return
     before = read(Path(known))
     for path, sha256 in before.items():
+        if path not in now and store.is_released(stored.results / path):
+            continue  # let go on purpose; its card is there, and says what it was
         if path not in now:
             yield changed(f"{stored.results / path} is gone, which {known} recorded", (_about(path),))
         elif now[path] != sha256:

@@ -43,6 +43,7 @@ class Stored:
 
     def __init__(self, results: Path):
         self.results = results
+        self._damage: dict[Path, list[str]] = {}
 
     @cached_property
     def folders(self) -> list[Path]:
@@ -106,6 +107,12 @@ class Stored:
     def chain(self) -> Chain:
         """Those nodes, held against what is there now."""
         return Chain(self.nodes, self.results, Path(self.newest.origin["data_root"]) if self.newest else Path())
+
+    def damage(self, path: Path) -> list[str]:
+        """What is wrong with the files that a sound card describes, a sentence each; path as in `cards`."""
+        if path not in self._damage:
+            self._damage[path] = store.damage(path.parent if path.suffix == ".json" else path, self.cards[path])
+        return self._damage[path]
 
     # ---- cards -----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""check whether results can be believed: their bytes and where they came from
+"""check whether results can be believed: their bytes, where they came from, and what their numbers promise
 
 Exit status: 0 where there are notes at most, 1 where something is damaged, 3 where something is stale, 4 where
 something is wrong; the first of these that is so.
@@ -13,10 +13,11 @@ from robust_transfer.errors import UserError
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What is looked at, against what, and what is to be done about damage."""
-    from robust_transfer.audit import LEVELS
-
     parser.add_argument(
-        "--level", choices=LEVELS, action="append", help="look at this level alone; may be given several times"
+        "--level",
+        choices=("integrity", "currency", "science"),
+        action="append",
+        help="look at this level alone; may be given several times",
     )
     parser.add_argument("--json", action="store_true", help="print {root, audited, counts, findings}")
     parser.add_argument("--repair", action="store_true", help="take damaged outputs away, so that they are made anew")
