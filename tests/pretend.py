@@ -26,11 +26,11 @@ def pretend(plan: Plan, results: Path, stems: Iterable[str] | None = None) -> Pa
     return path
 
 
-def pretend_node(node: Node, plan: Plan, results: Path, name: str = "0" * 12, content: str | None = None) -> None:
+def pretend_node(node: Node, plan: Plan, results: Path, name: str = "0" * 12, content: str | bytes = "") -> None:
     """Make a node. content: of its artifact, its name unless given."""
     artifact = results / node.artifact
     artifact.parent.mkdir(parents=True, exist_ok=True)
-    artifact.write_text(content or node.id, encoding="utf-8")
+    artifact.write_bytes(content if isinstance(content, bytes) else (content or node.id).encode())
     card = {"id": node.id, "kind": node.kind, "version": KINDS[node.kind].version, "spec": node.spec}
     card |= {"parents": node.parents, "read": chain.read_by(node, plan.nodes, results), "data": {}, "files": []}
     card |= {"outputs": {artifact.name: store.describe(artifact)}, "metrics": {}, "plan": name, "modules": []}

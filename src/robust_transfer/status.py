@@ -225,8 +225,10 @@ def lines(status: Status, values: Mapping[str, Value]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     yield from ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     stale = {stem: found.differing for stem, found in status.products.items() if found.differing}
-    for differing in dict.fromkeys(stale.values()):
+    told: set[str] = set()
+    while differing := next((each for stem, each in stale.items() if stem not in told), None):
         alike = [stem for stem, each in stale.items() if each == differing]
+        told |= {*alike}
         yield f"stale: {_first_of(alike)}, made for other values:"
         yield from (f"    {each.sentence}{_origin(each.path, values)}" for each in differing[:FEW])
         if len(differing) > FEW:

@@ -340,13 +340,33 @@ def test_what_is_deleted_is_planned_alone(finished):
     assert finished.planned() == sorted(wanted)
 
 
-def test_a_deleted_model_is_made_again_alone_and_the_same(finished):
+@pytest.mark.parametrize("what", ["artifact", "folder"])
+def test_a_deleted_model_is_made_again_alone_and_the_same(finished, what):
     node = named(finished.plan(), "transfer", "digits-5to9.pgd-to-pgd.all")
     before, times = contents(finished.results), stamps(finished.results)
-    (finished.results / node.artifact).unlink()
+    if what == "folder":
+        shutil.rmtree(finished.results / node.folder)
+    else:
+        (finished.results / node.artifact).unlink()
     finished.snakemake("--quiet", "all")
     assert contents(finished.results) == before
     assert rewritten(times, stamps(finished.results)) == {node.artifact, node.card}
+    assert finished.planned() == []
+
+
+def test_a_run_that_leaves_something_out_of_date_ends_with_1(finished):
+    """As if a deleted model came out with other bits: all that was made from it had read others."""
+    node = named(finished.plan(), "transfer", "digits-5to9.pgd-to-pgd.all")
+    for path in finished.results.glob("*/*/card.json"):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        if read := [entry for entry in card["read"].values() if entry["id"] == node.id]:
+            read[0]["sha256"] = "0" * 64
+            store.write_card(path, {key: value for key, value in card.items() if key != "seal"})
+    shutil.rmtree(finished.results / node.folder)
+    done = finished.snakemake("--quiet", "all", check=False)
+    assert done.returncode == 1 and "the same command again makes them anew" in done.stdout
+    assert "Traceback" not in done.stdout
+    finished.snakemake("--quiet", "all")
     assert finished.planned() == []
 
 

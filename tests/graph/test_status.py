@@ -54,6 +54,7 @@ def test_a_table_of_another_config_is_stale_by_name_and_layer(pretended, said, v
     assert "attacks.BB-FGSM" not in " ".join(of_table)
     _, text = said("status")
     assert "davchev.attacks.WB-PGD.eps: 0.25, now 0.3 (config.yaml)" in text
+    assert "    seeds: [], now [0, 1] (--config)\n" in said("status", "--config", "seeds=[0,1]")[1]
 
 
 def test_it_looks_at_the_config_of_today_not_at_the_newest_plan(pretended, plan, values, said):

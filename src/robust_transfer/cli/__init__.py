@@ -5,6 +5,8 @@ it and returns the exit status. What a verb shows is worked out elsewhere; here 
 """
 
 import argparse
+import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +19,7 @@ VERBS = (
     "claims",
     "table",
     "trace",
+    "diff",
     "gc",
     "audit",
     "rebuild",
@@ -45,6 +48,9 @@ def main() -> None:
         sys.exit(options.run(options))
     except UserError as error:
         sys.exit(str(error))
+    except BrokenPipeError:  # `| head` has read enough; nothing more is written, at the interpreter's end either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def _first_line(text: str | None) -> str:
