@@ -32,31 +32,34 @@ class Side:
         """The tables of its plan, by stem."""
         return {stem: product for stem, product in self.plan.products.items() if product.kind == "table"}
 
-    def numbers(self, stem: str) -> dict[Place, tuple[float, float, float]] | None:
+    def has(self, stem: str) -> bool:
+        """Whether the numbers of a table can be had without making anything."""
+        artifacts = (self.plan.nodes[i].artifact for i in self.tables[stem].nodes)
+        return self._written(stem) is not None or all((self.results / path).exists() for path in artifacts)
+
+    def numbers(self, stem: str) -> dict[Place, tuple[float, float, float]]:
         """Value and ends of the interval of each number of a table: as it was written, if a table of this plan is
-        there, kept or under its plain name; else computed from outcomes. None where not all of these are there.
+        there, kept or under its plain name; else computed from outcomes.
         """
         import pandas as pd
 
         product = self.tables[stem]
-        if path := self._written(product):
+        if path := self._written(stem):
             frame = pd.read_parquet(f"{path}.parquet")
-        elif all((self.results / self.plan.nodes[i].artifact).exists() for i in product.nodes):
+        else:
             from robust_transfer.tables.tidy import tidy
 
             frame = tidy(product.study, product.name, product.spec["cells"], self._artifact)
-        else:
-            return None
         places = zip(frame.row, frame.column, frame.metric, strict=True)
         return dict(zip(places, zip(frame.value, frame.ci_low, frame.ci_high, strict=True), strict=True))
 
-    def _written(self, product: Product) -> Path | None:
-        """The path of a whole table that shows a product made from what is there now, without an ending."""
-        stem = self.results / product.stem
-        plain = store.glance(stem.with_name(f"{stem.name}.json"))
-        for path, card in [*([(stem, plain)] if plain else []), *kept.of(stem).items()]:
-            is_of_now = chain.shows(card, product) and self._chain.reason_of_card(card, product.stem) is None
-            if is_of_now and not store.damage(stem.parent, card):
+    def _written(self, stem: str) -> Path | None:
+        """The path of a whole table of this plan, made from what is there now, without an ending."""
+        plain = self.results / stem
+        card = store.glance(plain.with_name(f"{plain.name}.json"))
+        for path, found in [*([(plain, card)] if card else []), *kept.of(plain).items()]:
+            is_of_now = chain.shows(found, self.tables[stem]) and self._chain.reason_of_card(found, stem) is None
+            if is_of_now and not store.damage(plain.parent, found):
                 return path
         return None
 
@@ -105,11 +108,10 @@ class Comparison:
         self.not_made: dict[str, list[str]] = {}
         self.alone = sorted(old.tables.keys() ^ new.tables.keys())
         for stem in [stem for stem in old.tables if stem in new.tables]:
-            sides = old.numbers(stem), new.numbers(stem)
-            if lacking := [side.name for side, found in zip((old, new), sides, strict=True) if found is None]:
+            if lacking := [side.name for side in (old, new) if not side.has(stem)]:
                 self.not_made[stem] = lacking
                 continue
-            first, second = (found or {} for found in sides)
+            first, second = old.numbers(stem), new.numbers(stem)
             shared = [place for place in first if place in second]
             self.counts[stem] = len(shared)
             self.changes += filter(None, (_change(stem, place, first[place], second[place]) for place in shared))

@@ -233,18 +233,26 @@ def lines(status: Status, values: Mapping[str, Value]) -> Iterator[str]:
         yield from (f"    {each.sentence}{_origin(each.path, values)}" for each in differing[:FEW])
         if len(differing) > FEW:
             yield f"    and {len(differing) - FEW} others"
-    found = status.nodes | status.products
     for state in STATES[1:]:
-        named = [f"{name}: {each.why}" for name, each in found.items() if each.state == state and each.why]
-        named = [each for each in named if each.partition(":")[0] not in stale]
-        named += status.copies if state == STALE else []
-        yield from (f"{state}: {line}" for line in named[:FEW])
-        if len(named) > FEW:
-            yield f"{state}: {len(named) - FEW} others; --json names all"
+        sentences = _sentences(status, state)
+        yield from (f"{state}: {sentence}" for sentence in sentences[:FEW])
+        if len(sentences) > FEW:
+            yield f"{state}: {len(sentences) - FEW} others; --json names all"
     if status.exit_status == 4:
         yield "`robust-transfer audit --repair` takes away what is damaged."
     if status.exit_status:
         yield "`snakemake --cores all` makes what is not made, not of today's config, or was taken away."
+
+
+def _sentences(status: Status, state: str) -> list[str]:
+    """What is to be said of the things in a state, but for those of another config. Of what is stale each cause once,
+    because all that was made from a stale thing is stale for the same cause.
+    """
+    found = {name: each.why for name, each in (status.nodes | status.products).items() if each.state == state}
+    if state != STALE:
+        return [f"{name}: {why}" for name, why in found.items() if why]
+    causes = Counter(why for name, why in found.items() if name in status.nodes or not status.products[name].differing)
+    return [f"{why}; {count} things in all" if count > 1 else why for why, count in causes.items()] + status.copies
 
 
 def remarks(status: Status, values: Mapping[str, Value], stem: str) -> list[str]:
