@@ -28,7 +28,7 @@ RECORDED = (
 )
 BOOKKEEPING = (
     *("canonical", "chain", "errors", "pace", "plan", "provenance", "recipes", "registry"),
-    *("run.command", "run.nodes", "run.warm", "specs", "stages.job", "stages.node", "store"),
+    *("run.client", "run.command", "run.nodes", "run.warm", "specs", "stages.job", "stages.node", "store"),
 )
 """Modules that no fingerprint covers: they carry specs and files about; what they decide stands in the spec itself."""
 
@@ -41,8 +41,14 @@ def fingerprint(*modules: str) -> str:
     """
     combined = hashlib.sha256()
     for name in sorted(imported_by(*modules)):
-        combined.update(f"{name}\n{_meaning(_tree(name))}\n".encode())
+        combined.update(code_of(name))
     return combined.hexdigest()[:12]
+
+
+@cache
+def code_of(module: str) -> bytes:
+    """What a module of this package adds to a fingerprint."""
+    return f"{module}\n{_meaning(_tree(module))}\n".encode()
 
 
 def imported_by(*modules: str) -> set[str]:
@@ -54,15 +60,20 @@ def imported_by(*modules: str) -> set[str]:
         if name in found or _file(name) is None:
             continue
         found.add(name)
-        for statement in _statements(_tree(name)):
-            if isinstance(statement, ast.Import):
-                to_read += [alias.name for alias in statement.names]
-            elif isinstance(statement, ast.ImportFrom) and statement.module:
-                to_read += [
-                    statement.module,
-                    *(f"{statement.module}.{alias.name}" for alias in statement.names),
-                ]
+        to_read += _imports(name)
     return found
+
+
+@cache
+def _imports(module: str) -> tuple[str, ...]:
+    """What a module of this package imports, and the names that it takes from there, as if they were modules, too."""
+    found: list[str] = []
+    for statement in _statements(_tree(module)):
+        if isinstance(statement, ast.Import):
+            found += [alias.name for alias in statement.names]
+        elif isinstance(statement, ast.ImportFrom) and statement.module:
+            found += [statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names)]
+    return tuple(found)
 
 
 def _statements(part: ast.AST) -> Iterator[ast.AST]:

@@ -374,7 +374,7 @@ def test_a_server_that_ends_under_a_client(tmp_path, workspace, reference, answe
     place = Place(workspace, tmp_path / "results")
     data = place.node("prepare", "digits-0to4")
     environment = {"PYTHONPATH": f"{workspace.root / 'src'}:{tmp_path}"}  # with an address of its own
-    code = "from robust_transfer.run import warm; print(warm.address()[1:])"
+    code = "from robust_transfer.run.client import address; print(address()[1:])"
     name = workspace.run(sys.executable, "-c", code, **environment).stdout.strip()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         server.bind(f"\0{name}")

@@ -202,7 +202,7 @@ def test_where_nothing_may_be_written_planning_works_and_making_is_one_sentence(
 
 @LINUX
 def test_a_warm_process_serves_only_those_who_would_have_started_it_the_same():
-    code = "import os, resource\n{}\nfrom robust_transfer.run.warm import address; print(address()[1:])"
+    code = "import os, resource\n{}\nfrom robust_transfer.run.client import address; print(address()[1:])"
     changes = {
         "umask": "os.umask(0o077)",
         "limits": "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))",

@@ -156,16 +156,19 @@ def package(tmp_path, monkeypatch):
         text = SMALL[file]
         assert old in text
         (root / file).write_text(text.replace(old, new) if old else text + new, encoding="utf-8")
-        provenance.fingerprint.cache_clear()
-        provenance._tree.cache_clear()
+        forget()
         found = provenance.fingerprint("robust_transfer.stages.train")
         (root / file).write_text(text, encoding="utf-8")
         return found
 
     monkeypatch.setattr(provenance, "PACKAGE", root)
     yield edit
-    provenance.fingerprint.cache_clear()
-    provenance._tree.cache_clear()
+    forget()
+
+
+def forget():
+    for kept in (provenance.fingerprint, provenance.code_of, provenance._imports, provenance._tree):
+        kept.cache_clear()
 
 
 @pytest.mark.parametrize(

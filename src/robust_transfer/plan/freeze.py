@@ -57,12 +57,38 @@ def frozen_path() -> Path | None:
     return Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
 
 
+_kept: dict[tuple[int, ...], Plan] = {}
+
+
+def keep(path: Path) -> None:
+    """Keep a plan at hand for the processes that are forked from this one, in place of the one that was kept before.
+
+    Raises:
+        UserError: as thaw.
+    """
+    if (stamp := _stamp(path)) not in _kept:
+        plan = thaw(path)
+        _kept.clear()
+        _kept[stamp] = plan
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes with a file's content, and with its age."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def thaw(path: Path) -> Plan:
     """The plan in a file, checked against its name.
 
     Raises:
         UserError: where the file is missing or is not what its name says.
     """
+    if kept := _kept.get(_stamp(path)):
+        return kept
     try:
         content = path.read_bytes()
     except FileNotFoundError:

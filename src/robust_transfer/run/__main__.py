@@ -5,12 +5,9 @@ Started by the rules of the workflow, or by hand. This client is light: on one m
 
 import os
 import sys
-from pathlib import Path
 
 if not __package__:  # started by its path, as the rules do, so that no search path decides whose code runs
-    sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from robust_transfer.run.command import STOPPED, arguments_of, end, make
+    sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
 
 def main(arguments: list[str]) -> int:
@@ -19,16 +16,19 @@ def main(arguments: list[str]) -> int:
         from robust_transfer.run import warm
 
         return warm.main()
-    options = arguments_of(arguments)
     try:
         if os.environ.pop("ROBUST_TRANSFER_WARM", "0") == "1":
-            from robust_transfer.run import warm
+            from robust_transfer.run import client
 
-            if warm.available() and (status := warm.ask(arguments)) is not None:
+            if client.available() and (status := client.ask(arguments)) is not None:
                 return status
-        return make(options)
+        from robust_transfer.run.command import arguments_of, make  # imports more than the client does in all
+
+        return make(arguments_of(arguments))
     except KeyboardInterrupt:
-        return end(STOPPED, options, 130)
+        from robust_transfer.run.command import STOPPED, arguments_of, end
+
+        return end(STOPPED, arguments_of(arguments), 130)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One warm process that forks the nodes.
 
 Importing torch costs seconds and most nodes at digits scale take less, so on one machine the nodes are forked from a
-process that has imported everything and done nothing. The client (a stage started with ROBUST_TRANSFER_WARM=1) is
+process that has imported everything and read the plan. The client (a stage started with ROBUST_TRANSFER_WARM=1) is
 light: it finds the server of this very code, or starts it, hands over its command line, directory, environment and
 standard streams, passes signals on, and ends as the node ends. Killing the client kills the node. The server goes when
 it has been idle for a while.
@@ -9,26 +9,25 @@ it has been idle for a while.
 Only on Linux, and only for nodes that a local Snakemake runs; a cluster job is its own process.
 """
 
-import array
 import contextlib
 import ctypes
-import hashlib
-import json
+import gc
+import marshal
 import os
 import selectors
 import signal
 import socket
 import struct
-import subprocess
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 
+from robust_transfer.errors import UserError
+from robust_transfer.plan import freeze
+from robust_transfer.run.client import PASSED_ON, address, is_same_user
 from robust_transfer.run.command import arguments_of, make
 
 IDLE_SECONDS = 30
-START_SECONDS = 120
 PRELOADED = (
     "torch",
     "torch._dynamo",  # what the first optimiser of a process would import, for seconds
@@ -39,134 +38,6 @@ PRELOADED = (
     "safetensors.torch",
     "sklearn.datasets",
 )
-STATUS = ("Umask", "Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "Seccomp:", "Cpus_allowed:", "Mems_allowed:")
-LIBRARIES: tuple[str, ...] = (
-    "ATEN_",
-    "CUBLAS",
-    "CUDA",
-    "CUDNN",
-    "DNNL_",
-    "GLIBC_",
-    "GOMP_",
-    "KMP_",
-    "LD_",
-    "MALLOC_",
-    "MKL_",
-    "NVIDIA_",
-)
-LIBRARIES += ("OMP_", "ONEDNN_", "OPENBLAS_", "PYTHON", "PYTORCH_", "TORCH")
-PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-
-
-def available() -> bool:
-    """Whether this machine can do it: Linux's abstract sockets and process file descriptors are wanted."""
-    return sys.platform == "linux" and hasattr(os, "pidfd_open")
-
-
-def address() -> str:
-    """The server's name: of this user, this Python, this very code, and of what its nodes inherit from it.
-
-    So an edited file gets a new server, and nobody's nodes have the rights, limits or folders of another's.
-    """
-    package = Path(__file__).parent.parent
-    content = [sys.executable, *inherited()]
-    for path in sorted(package.rglob("*.py")):
-        stat = path.stat()
-        content.append(f"{path} {stat.st_mtime_ns} {stat.st_size}")
-    key = hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
-    return f"\0robust-transfer-{os.getuid()}-{key}"
-
-
-def inherited() -> list[str]:
-    """What a process has from the one that started it, and a node does not get from its client.
-
-    Its rights, umask, limits, processors, priority, containers, and the variables that libraries read as they load.
-    """
-    process = Path("/proc/self")
-    status = [line for line in (process / "status").read_text().splitlines() if line.startswith(STATUS)]
-    limits, group = (process / "limits").read_text(), (process / "cgroup").read_text()
-    spaces = [os.readlink(link) for link in sorted((process / "ns").iterdir()) if "_for_children" not in link.name]
-    variables = [
-        f"{name}={value}"
-        for name, value in sorted(os.environ.items())
-        if name.startswith(LIBRARIES) and not name.endswith("_NUM_THREADS")  # Snakemake sets those for each job
-    ]
-    return [*status, limits, group, *spaces, str(os.getpriority(os.PRIO_PROCESS, 0)), *variables]
-
-
-# ---- the client ----------------------------------------------------------------------------------------------------
-
-
-def ask(arguments: list[str]) -> int | None:
-    """Have the warm server run a command line; its exit status, or None where no server could be had."""
-    connection = _connect()
-    if connection is None:
-        return None
-    request = json.dumps({"arguments": arguments, "directory": os.getcwd(), "environment": dict(os.environ)}).encode()
-    with connection, connection.makefile("r") as answers:
-        streams = array.array("i", [0, 1, 2])
-        # Blocked until the pid is known, so that none is lost and none ends the client alone.
-        signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
-        try:
-            connection.sendmsg([struct.pack("!I", len(request))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
-            connection.sendall(request)
-            started = answers.readline()
-        except (ConnectionResetError, BrokenPipeError):  # the server ended before it took the request
-            started = ""
-        if not started:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-            return None
-        node = int(started)
-
-        def pass_on(number: int, _frame: object) -> None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(node, number)
-
-        for number in PASSED_ON:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                signal.signal(number, pass_on)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-        try:
-            ended = answers.readline()
-        except ConnectionResetError:
-            ended = ""
-    if not ended:
-        print("the warm process that ran this node is gone; start again", file=sys.stderr)
-        return 1
-    return int(ended)
-
-
-def _connect() -> socket.socket | None:
-    server, gone = None, False
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.connect(address())
-            return connection if _same_user(connection) else None
-        except (ConnectionRefusedError, FileNotFoundError):
-            connection.close()
-        if gone:
-            return None
-        if server is None:
-            server = subprocess.Popen(
-                [sys.executable, "-P", str(Path(__file__).with_name("__main__.py")), "warm"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        gone = server.poll() is not None  # its imports fail, or another's server was first, and the next try finds that
-        time.sleep(0.1)
-    return None
-
-
-def _same_user(connection: socket.socket) -> bool:
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return struct.unpack("3i", credentials)[1] == os.getuid()
-
-
-# ---- the server ----------------------------------------------------------------------------------------------------
 
 
 class Server:
@@ -189,7 +60,7 @@ class Server:
 
     def _accept(self, _listening: socket.socket) -> None:
         connection, _ = self.listening.accept()
-        if not _same_user(connection):
+        if not is_same_user(connection):
             connection.close()
             return
         try:
@@ -198,14 +69,18 @@ class Server:
             body = b""
             while len(body) < struct.unpack("!I", head)[0]:
                 body += connection.recv(1 << 20) or _gone()
-            request = json.loads(body)
-        except (OSError, ValueError, struct.error):
+            arguments, directory, environment = marshal.loads(body)
+        except (OSError, EOFError, ValueError, TypeError, struct.error):
             connection.close()
             return
         connection.settimeout(None)
+        if plan := environment.get(freeze.VARIABLE):
+            with contextlib.suppress(UserError):  # the node will say it
+                freeze.keep(Path(plan))
+        gc.freeze()  # so that no node walks through all that was imported
         pid = os.fork()
         if pid == 0:
-            self._become_node(request, streams)
+            self._become_node(arguments, directory, environment, streams)
         for stream in streams:
             os.close(stream)
         self._start_watching(pid, connection)
@@ -237,7 +112,9 @@ class Server:
         self.selector.register(process, selectors.EVENT_READ, node_ended)
         self.selector.register(connection, selectors.EVENT_READ, client_gone)
 
-    def _become_node(self, request: dict, streams: list[int]) -> None:
+    def _become_node(
+        self, arguments: list[str], directory: str, environment: dict[str, str], streams: list[int]
+    ) -> None:
         """In the forked child: the client's place, then the node, then the end of the process."""
         status = 1
         try:
@@ -253,10 +130,10 @@ class Server:
             for number in PASSED_ON:
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.chdir(request["directory"])
+            os.chdir(directory)
             os.environ.clear()
-            os.environ.update(request["environment"])
-            status = make(arguments_of(request["arguments"]))
+            os.environ.update(environment)
+            status = make(arguments_of(arguments))
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
             if isinstance(end.code, str):
@@ -277,7 +154,9 @@ def _gone() -> bytes:
 
 
 def preload() -> None:
-    """Import what the nodes compute with: the libraries, and all that this package's stages and their forms import."""
+    """Import what the nodes compute with: the libraries, and all that this package's stages and their forms import; and
+    find out what every card says alike.
+    """
     from robust_transfer import provenance
     from robust_transfer.attacks.algorithms import ALGORITHMS
     from robust_transfer.data.readers import READERS
@@ -289,6 +168,10 @@ def preload() -> None:
     own = provenance.imported_by("robust_transfer.run.nodes", "robust_transfer.run.products", *stages, *forms)
     for module in (*PRELOADED, *sorted(own)):
         import_module(module)
+    for module in own:
+        provenance.code_of(module)
+    provenance.versions()
+    provenance.machine()
 
 
 def main() -> int:
