@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from robust_transfer import store
-from robust_transfer.audit import LEVELS, Stored, as_json, findings, manifest
+from robust_transfer.audit import LEVELS, Stored, findings, manifest
 from robust_transfer.errors import UserError
 from workspace import copy
 
@@ -268,7 +268,7 @@ def said(results):
     """Every sentence of the audit, and its root."""
     stored = Stored(results)
     found = list(findings(stored, BYTES_LEVELS))
-    return [f"root {as_json(stored, found)['root']}"] + [finding.what for finding in found]
+    return [f"root {manifest.root_of(manifest.entries(stored))}"] + [finding.what for finding in found]
 
 
 def marks(place):

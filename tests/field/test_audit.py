@@ -82,6 +82,62 @@ def test_json_says_what_the_screen_says(audit, small):
     assert found["damaged"] == [f"results/{small.hit.artifact}"] and "was edited" in found["what"]
 
 
+# ---- what a finding touches ----------------------------------------------------------------------------------------
+
+
+def touched(text):
+    """(what was found, the columns of the cells that it touches) of all findings with a word."""
+    findings = json.loads(text)["findings"]
+    return {found["what"]: [cell["column"] for cell in found["cells"]] for found in findings}
+
+
+def test_a_finding_names_the_cells_behind_which_it_lies(audit, small):
+    flip(small.results / small.model.artifact)
+    flip(small.results / small.plan.nodes[small.hit.parents["examples"]].artifact)
+    (small.results / "tables/s/table1.md").write_text("another")
+    by = touched(audit("--json", "--level", "integrity")[1])
+    assert [columns for what, columns in by.items() if "model.safetensors was edited" in what] == [["clean", "FGSM"]]
+    assert [columns for what, columns in by.items() if "examples.safetensors was edited" in what] == [["FGSM"]]
+    assert [columns for what, columns in by.items() if "table1.md has" in what] == [["clean", "FGSM"]]
+    assert "    touches 1 of 2 cells of tables/s/table1\n" in audit("--level", "integrity")[1]
+
+
+def test_cells_are_those_of_the_plan_where_a_table_s_card_is_damaged(audit, small):
+    (small.results / "tables/s/table1.json").write_text("{}")
+    assert list(touched(audit("--json", "--level", "integrity")[1]).values()) == [["clean", "FGSM"]]
+
+
+def test_other_code_and_uncommitted_code_name_what_they_touch(audit, small):
+    seal_anew(small.results / small.hit.card, code="0" * 12)
+    by = touched(audit("--json", "--level", "currency")[1])
+    assert by["1 evaluate nodes were made by other code than today's; delete results/evaluate to redo them"] == ["FGSM"]
+    for node in small.plan.nodes.values():
+        dirty = node.id == small.clean.id
+        seal_anew(small.results / node.card, git={"commit": "0" * 40, "dirty": dirty})
+    by = touched(audit("--json", "--level", "currency")[1])
+    assert by["1 evaluate nodes were made from a clone with uncommitted changes"] == ["clean"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"device": "NVIDIA H100"}, "device NVIDIA H100 and cpu"),
+        ({"threads": 64}, "threads 1 and 64"),
+        ({"versions": {"torch": "0.1"}}, "torch 0.1 and "),
+    ],
+)
+def test_a_table_that_mixes_circumstances_is_named(audit, small, entries, words):
+    assert "made from nodes of" not in audit("--level", "currency")[1]
+    seal_anew(small.results / small.hit.card, **entries)
+    status, said = audit("--level", "currency")
+    assert status == 0 and f"note: tables/s/table1: made from nodes of {words}" in said
+
+
+def test_what_no_image_passes_through_may_be_made_elsewhere(audit, small):
+    seal_anew(small.results / small.data.card, threads=64)
+    assert "made from nodes of" not in audit("--level", "currency")[1]
+
+
 # ---- the manifest --------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from robust_transfer.audit.integrity import repair
 from robust_transfer.audit.manifest import entries, root_of
 from robust_transfer.audit.stored import Finding, Stored
+from robust_transfer.audit.touched import Touched
 
 __all__ = ["LEVELS", "STATUS", "Finding", "Stored", "as_json", "as_lines", "findings", "repair", "status"]
 
@@ -43,9 +44,13 @@ def status(found: Iterable[Finding]) -> int:
 
 
 def as_lines(stored: Stored, found: Sequence[Finding]) -> list[str]:
-    """What the screen shows: a line a finding, the gravest first, and the sum."""
+    """What the screen shows: a line a finding, the gravest first, with the cells that it touches, and the sum."""
     order = list(STATUS)
-    lines = [f"{each.severity}: {each.what}" for each in sorted(found, key=lambda each: order.index(each.severity))]
+    touched, lines = Touched(stored), []
+    for each in sorted(found, key=lambda each: order.index(each.severity)):
+        lines.append(f"{each.severity}: {each.what}")
+        if cells := touched.in_words(each):
+            lines.append(f"    touches {cells}")
     counts = Counter(each.severity for each in found)
     others = "".join(f", {counts[severity]} {severity}" for severity in ("stale", "wrong") if counts[severity])
     return [
@@ -58,7 +63,7 @@ def as_lines(stored: Stored, found: Sequence[Finding]) -> list[str]:
 
 def as_json(stored: Stored, found: Iterable[Finding]) -> dict[str, Any]:
     """The same as plain values, for programs."""
-    found = list(found)
+    found, touched = list(found), Touched(stored)
     return {
         "root": root_of(entries(stored)),
         "audited": {"nodes": len(stored.folders), "products": len(stored.product_cards)},
@@ -69,6 +74,7 @@ def as_json(stored: Stored, found: Iterable[Finding]) -> dict[str, Any]:
                 "severity": each.severity,
                 "what": each.what,
                 "about": list(each.about),
+                "cells": touched.as_json(each),
                 "damaged": [str(path) for path in each.damaged],
             }
             for each in found

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from robust_transfer import provenance, store
 from robust_transfer.audit.stored import Finding, Stored
+from robust_transfer.plan.graph import nodes_of
 from robust_transfer.stages.node import KINDS
 
 stale = partial(Finding, "currency", "stale")
@@ -21,7 +23,7 @@ def findings(stored: Stored) -> Iterator[Finding]:
     for path in stored.product_cards:
         if path in stored.cards and (why := _why_stale(stored, path)):
             yield stale(f"{path} is out of date: {why}", (stored.stem(path),), stored.files(path))
-    yield from _code(stored)
+    yield from (*_code(stored), *_mixed(stored))
 
 
 def _why_stale(stored: Stored, path: Path) -> str | None:
@@ -47,3 +49,30 @@ def _code(stored: Stored) -> Iterator[Finding]:
         yield note(sentence, tuple(nodes))
     for kind, nodes in dirty.items():
         yield note(f"{len(nodes)} {kind} nodes were made from a clone with uncommitted changes", tuple(nodes))
+
+
+def _mixed(stored: Stored) -> Iterator[Finding]:
+    """Tables and figures made from nodes that were not all made under the same circumstances; what is the same of
+    several is one finding.
+    """
+    cards = {folder.name: card for folder, card in stored.node_cards() if KINDS[card["kind"]].gpu}
+    alike: dict[str, list[str]] = {}
+    for stem, spec in stored.shown().items():
+        shown = [i for array in spec.get("tensors", {}).values() for i in array["nodes"]]
+        behind = stored.behind([*(i for cell in spec["cells"] for i in nodes_of(cell)), *shown])
+        found: dict[str, set[str]] = {}
+        for card in (cards[i] for i in behind if i in cards):
+            for name, value in _circumstances(card):
+                found.setdefault(name, set()).add(value)
+        mixed = [f"{name} {' and '.join(sorted(values))}" for name, values in found.items() if len(values) > 1]
+        if mixed:
+            alike.setdefault("; ".join(mixed), []).append(stem)
+    for circumstances, stems in alike.items():
+        yield note(f"{', '.join(stems)}: made from nodes of {circumstances}", tuple(stems))
+
+
+def _circumstances(card: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What may change bits, and is no part of a spec."""
+    for part in (card.get("versions"), {name: card.get(name) for name in ("device", "threads")}):
+        if isinstance(part, dict):
+            yield from ((name, str(value)) for name, value in part.items())

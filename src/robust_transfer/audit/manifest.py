@@ -6,6 +6,7 @@ root printed in a paper, it is out of an editor's reach.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -39,7 +40,7 @@ def entries(stored: Stored) -> dict[str, str]:
         described = stored.cards[path]["outputs"] if path in stored.cards else {}
         beside = [path / name for name in stored.cards.get(path, {}).get("beside", ())]
         found |= {file: _sha256(file) for file in (card, *beside)}
-        for out in (out for out in outputs if out.exists()):
+        for out in filter(os.path.exists, outputs):  # False where the folder cannot be read
             found[out] = described[out.name]["sha256"] if out.name in described else _sha256(out)
     copies = (path for folder in ("tables", "figures") for path in listed(stored.results / folder))
     found |= {path: _sha256(path) for path in (*copies, *stored.plans)}

@@ -1,7 +1,7 @@
 """All that lies in a folder of results, read once, for every level of the audit."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +44,7 @@ class Stored:
     def __init__(self, results: Path):
         self.results = results
         self._damage: dict[Path, list[str]] = {}
+        self._ancestors: dict[str, frozenset[str]] = {}
 
     @cached_property
     def folders(self) -> list[Path]:
@@ -108,6 +109,29 @@ class Stored:
         """Those nodes, held against what is there now."""
         return Chain(self.nodes, self.results, Path(self.newest.origin["data_root"]) if self.newest else Path())
 
+    def shown(self) -> dict[str, dict[str, Any]]:
+        """What each table and figure shows, by its stem: the spec in its card, or in the plan where that is damaged."""
+        planned = self.newest.products if self.newest else {}
+        found: dict[str, dict[str, Any]] = {}
+        for path in self.product_cards:
+            stem = self.stem(path)
+            spec: Any = self.cards[path].get("spec") if path in self.cards else None
+            if spec is None and stem in planned:
+                spec = planned[stem].spec
+            if not stem.startswith("claims") and _is_shown(spec):
+                found[stem] = spec
+        return found
+
+    def behind(self, ids: Iterable[str]) -> frozenset[str]:
+        """These nodes and all that they are made from."""
+        return frozenset().union(*map(self._behind, ids))
+
+    def _behind(self, node_id: str) -> frozenset[str]:
+        if node_id not in self._ancestors:
+            parents = self.nodes[node_id].parents.values() if node_id in self.nodes else ()
+            self._ancestors[node_id] = frozenset({node_id}).union(*map(self._behind, parents))
+        return self._ancestors[node_id]
+
     def damage(self, path: Path) -> list[str]:
         """What is wrong with the files that a sound card describes, a sentence each; path as in `cards`."""
         if path not in self._damage:
@@ -160,6 +184,15 @@ def listed(folder: Path) -> list[Path]:
 def is_node(path: Path) -> bool:
     """Whether a path is that of a folder which is named like a node's."""
     return path.is_dir() and NODE.fullmatch(path.name) is not None
+
+
+def _is_shown(spec: Any) -> bool:
+    """Whether something is in form what a table or figure shows."""
+    try:
+        arrays = [i for array in spec.get("tensors", {}).values() for i in array["nodes"]]
+        return {str} >= {*map(type, arrays), *(type(i) for cell in spec["cells"] for i in graph.nodes_of(cell))}
+    except (LookupError, *store.MALFORMED):
+        return False
 
 
 def _lacks(card: dict[str, Any], is_node: bool) -> bool:

@@ -16,7 +16,7 @@ from robust_transfer.audit.stored import Finding
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-AT_MOST = 256
+AT_MOST = 128
 """Images of a set that are shown again, evenly spaced; fewer of large ones."""
 VALUES = 100_000
 """Values of pixels, of all channels, in a sample; AT_LEAST images whatever their size."""
