@@ -1,6 +1,6 @@
 # Needs a Python from 3.11 on with pip, and nothing else; PYTHON=... names one.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test campaign bench lint audit lock clean
+.PHONY: help env demo test campaign bench lint report audit lock clean
 
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
@@ -44,6 +44,9 @@ lint: env ## check style, form and types of the Python and Snakemake files
 	.venv/bin/mypy
 	PATH="$(CURDIR)/.venv/bin:$$PATH" snakefmt --check Snakefile workflow
 	.venv/bin/snakemake --lint
+
+report: env ## write results/report.html: claims, tables, figures, audit and run times in one file for a browser
+	.venv/bin/robust-transfer report $(ARGS)
 
 audit: env ## check every result on disk against its card: where each number came from
 	.venv/bin/robust-transfer audit $(ARGS)

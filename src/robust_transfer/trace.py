@@ -17,15 +17,13 @@ from robust_transfer import provenance, store
 from robust_transfer.chain import Chain
 from robust_transfer.errors import UserError
 from robust_transfer.plan import freeze
-from robust_transfer.plan.graph import PRODUCTS, Plan, Product, nodes_of, replicates
-from robust_transfer.plan.mistakes import did_you_mean
+from robust_transfer.plan.graph import Plan, Product, nodes_of, replicates
+from robust_transfer.shown import IMAGES, Shown, cells_of, place_of
 from robust_transfer.stages.node import KINDS, Node
 from robust_transfer.studies.places import Place, Places, leaves
 
 NUMBERS = ("value", "ci_low", "ci_high", "n", "seeds", "sd_seeds", "published")
 """What is told of a cell's number; see tables.tidy."""
-NAMED = 40
-"""Names of rows or columns that a message lists at most."""
 
 
 @dataclass(frozen=True)
@@ -99,84 +97,41 @@ class Traced:
 class Traces:
     """The traces of all that lies in a folder of results.
 
-    workflow, page: see studies.places.Places.
+    workflow, page: see studies.places.Places. plan: what things are held against, the newest unless given.
     """
 
-    def __init__(self, results: Path, workflow: Path = Path("workflow"), page: Path = Path("docs/protocols.md")):
-        self.results, self.workflow, self.page = results, workflow, page
+    def __init__(
+        self,
+        results: Path,
+        workflow: Path = Path("workflow"),
+        page: Path = Path("docs/protocols.md"),
+        plan: Plan | None = None,
+    ):
+        self.results, self.workflow, self.page, self._given = results, workflow, page, plan
         self.step = cache(self._step)
 
     # ---- what is there ---------------------------------------------------------------------------------------------
 
     @cached_property
     def newest(self) -> Plan | None:
-        """The newest plan, if there is any that can be believed."""
+        """The plan that was given, or the newest, if there is any that can be believed."""
+        if self._given:
+            return self._given
         try:
             return freeze.thaw(freeze.newest(self.results))
         except UserError:
             return None
 
     @cached_property
-    def products(self) -> dict[str, Product]:
-        """All tables and figures that are made or planned, by their path below results/."""
-        found = {p.stem: p for p in self.newest.products.values() if p.kind != "claim"} if self.newest else {}
-        for kind in ("table", "figure"):
-            for path in sorted(self.results.glob(f"{kind}s/*/*.json")):
-                product = self._made(kind, path)
-                if product:
-                    found[product.stem] = product
-        return found
-
-    def _made(self, kind: str, path: Path) -> Product | None:
-        """A product as its card says that it was made."""
-        card = store.glance(path)
-        spec = card.get("spec") if card else None
-        if not isinstance(spec, dict) or not isinstance(spec.get("cells"), list):
-            return None
-        return Product(kind, path.parent.name, path.stem, spec)
-
-    def product(self, name: str) -> Product:
-        """A table or figure by `davchev/table1`, its path, or its name alone where it is the main study's.
-
-        Raises:
-            UserError: where there is none.
-        """
-        stem = Path(name)
-        stem = stem.with_suffix("") if stem.suffix[1:] in ("csv", "parquet", "md", "json", "png", "svg") else stem
-        parts = stem.parts[-3:]
-        if parts[0] in (f"{kind}s" for kind in PRODUCTS):
-            parts = parts[1:]
-        main = self.newest.origin["main_study"] if self.newest else ""
-        study, *rest = parts if len(parts) > 1 else (main, *parts)
-        for kind in ("table", "figure"):
-            if found := self.products.get(f"{kind}s/{study}/{'/'.join(rest)}"):
-                return found
-        known = [product.key for product in self.products.values()]
-        if not known:
-            raise UserError(f"nothing is made or planned in {self.results}; run `snakemake -n` first, which plans it")
-        raise UserError(
-            f"there is no table or figure {name}{did_you_mean('/'.join(parts), known)}; there are {_listed(known)}"
-        )
+    def shown(self) -> Shown:
+        """What is made, and what that plan has besides."""
+        return Shown(self.results, self.newest)
 
     # ---- cells -----------------------------------------------------------------------------------------------------
 
     def trace(self, name: str, row: str | None, column: str | None, metric: str | None = None) -> list[Traced]:
-        """A place of a product: one or more cells, of each metric one. Images in a figure are named by a row alone.
-
-        Raises:
-            UserError: where there is no such product, row, column or metric; it names those that there are.
-        """
-        product = self.product(name)
-        cells = list(_cells(product))
-        for key, wanted in (("row", row), ("column", column), ("metric", metric)):
-            known = list(dict.fromkeys(str(cell[key]) for cell in cells))
-            if wanted is None and (key == "metric" or known == [""]):
-                continue
-            if wanted not in known:
-                where = product.key + "".join(f", {k} {v!r}" for k, v in (("row", row),) if key == "column" and v)
-                wrong = f"{where}: which {key}" if wanted is None else f"{where}: there is no {key} {wanted!r}"
-                raise UserError(f"{wrong}{did_you_mean(wanted, known)}; there are {_listed(known)}")
-            cells = [cell for cell in cells if str(cell[key]) == wanted]
+        """The traces of the cells in a place of a product; see Shown.place, also for what is raised."""
+        product, cells = self.shown.place(name, row, column, metric)
         return [self.of_cell(product, cell) for cell in cells]
 
     def of_cell(self, product: Product, cell: Mapping[str, Any]) -> Traced:
@@ -185,14 +140,18 @@ class Traces:
         return Traced(product, cell, self._numbers(product, cell), self._out_of_date(product, cell), steps)
 
     def _numbers(self, product: Product, cell: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What a product shows in a cell: of a table from its file, of a figure computed as when it was drawn."""
+        """What a product shows in a cell: of a table from its file; of a figure from a table that shows the same of the
+        same bytes, or else computed as when it was drawn, for which scipy is imported.
+        """
         if not (self.results / f"{product.stem}.json").exists():
             return None
         if cell["metric"] == IMAGES:
             return {}
         if product.kind == "table":
-            found = self.numbers(product.stem).get(_place(cell))
+            found = self.shown.rows(product.stem).get(place_of(cell))
             return {key: found.get(key) for key in NUMBERS} if found else None
+        if same := next(filter(None, (self._same(table, cell) for table in self.shown.products.values())), None):
+            return {key: same.get(key) for key in NUMBERS} | {"published": cell.get("published")}
         from robust_transfer.tables.tidy import tidy
 
         try:
@@ -201,20 +160,20 @@ class Traces:
             return None
         return {key: None if (value := frame[key].item()) != value else value for key in NUMBERS}
 
+    def _same(self, table: Product, cell: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What a table that is made shows of the same nodes as they are now; None where it does not."""
+        ids = nodes_of(dict(cell))
+        card = store.glance(self.results / f"{table.stem}.json") if table.kind == "table" and ids else None
+        now = {i: self._chain.sha256(i) for i in ids if i in self._known}
+        if card is None or any(card["read"].get(i, {}).get("sha256") != now.get(i) for i in ids):
+            return None
+        wanted = (cell["metric"], " ".join(ids))
+        rows = self.shown.rows(table.stem).values()
+        return next((row for row in rows if (row["metric"], row["nodes"]) == wanted), None)
+
     def _artifact(self, node_id: str) -> Path:
         node = self.node(node_id)
         return store.checked_artifact(self.results / node.folder, KINDS[node.kind].artifact)
-
-    @cache  # noqa: B019 (one object a run)
-    def numbers(self, stem: str) -> dict[tuple[str, str, str], dict[str, Any]]:
-        """The rows of a table's .parquet, by row, column and metric; none where it cannot be read."""
-        import pyarrow.parquet
-
-        try:
-            rows = pyarrow.parquet.read_table(self.results / f"{stem}.parquet").to_pylist()
-            return {_place(row): row for row in rows}
-        except (OSError, LookupError, pyarrow.ArrowException):
-            return {}
 
     def _out_of_date(self, product: Product, cell: Mapping[str, Any]) -> str | None:
         """Why what is there is not what would be made now; None where nothing is, or nothing speaks against it."""
@@ -223,7 +182,7 @@ class Traces:
             return None
         if self.newest:
             planned = self.newest.products.get(product.stem)
-            same = [each for each in _cells(planned) if _place(each) == _place(cell)] if planned else []
+            same = [each for each in cells_of(planned) if place_of(each) == place_of(cell)] if planned else []
             if not same:
                 return "the newest plan has no such number: it belongs to another config"
             if replicates(same[0]) != replicates(dict(cell)):
@@ -244,6 +203,11 @@ class Traces:
     @cached_property
     def _chain(self) -> Chain:
         return Chain(self._known, self.results, Path(self.newest.origin["data_root"] if self.newest else ""))
+
+    def card(self, node_id: str) -> Mapping[str, Any] | None:
+        """A node's card; None where there is none."""
+        self.node(node_id)
+        return self._chain.card(node_id)
 
     def node(self, node_id: str) -> Node:
         """A node by its id: as the newest plan has it, or as its card says; of kind `unknown` where neither does."""
@@ -302,22 +266,6 @@ class Traces:
 
 
 UNKNOWN = "unknown"
-IMAGES = "images"
-"""The metric of what a figure shows of images, which has no number."""
-
-
-def _cells(product: Product) -> list[dict[str, Any]]:
-    """The cells of a product, and of a figure of images what it shows of each kind, in a row of its name."""
-    tensors = product.spec.get("tensors", {}).items()
-    images = [
-        {"row": name, "column": "", "metric": IMAGES, "nodes": {str(i): node for i, node in enumerate(each["nodes"])}}
-        for name, each in tensors
-    ]
-    return [*product.spec["cells"], *images]
-
-
-def _place(cell: Mapping[str, Any]) -> tuple[str, str, str]:
-    return cell["row"], cell["column"], cell["metric"]
 
 
 def _values(node: Node, recorded: Mapping[str, Any] | None) -> Iterator[tuple[str, Any, bool]]:
@@ -332,8 +280,3 @@ def _values(node: Node, recorded: Mapping[str, Any] | None) -> Iterator[tuple[st
         full, changed = node.spec, node.spec
     paths = {path for path, _ in leaves(changed)}
     yield from ((path, value, path in paths) for path, value in leaves(recorded or full))
-
-
-def _listed(names: list[str]) -> str:
-    rest = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -65,10 +65,17 @@ def test_the_number_is_the_tables_own(pristine):
     assert traced.numbers["n"] == made_up.IMAGES
 
 
-def test_a_figures_point_is_computed_as_it_was_drawn(pristine):
+def test_a_figures_point_is_that_of_the_table(pristine):
     of_figure, of_table = (of(pristine, name, "R_nat", "clean") for name in ("davchev/fig2", "davchev/table1"))
     assert of_figure.numbers["value"] == of_table.numbers["value"]
     assert of_figure.steps == of_table.steps
+
+
+def test_a_figures_point_is_told_without_its_table(results):
+    of_table = of(results, "davchev/table1", "R_nat", "clean")
+    (results / f"{TABLE}.json").unlink()
+    of_figure = of(results, "davchev/fig2", "R_nat", "clean")
+    assert of_figure.numbers == of_table.numbers
 
 
 def test_every_value_is_there_and_those_that_differ_from_the_defaults_are_marked(pristine, plan):
@@ -125,7 +132,14 @@ def test_nothing_here_is_said_with_what_to_do(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["table1", "tables/davchev/table1", "results/tables/davchev/table1.csv", "davchev/table1.md"]
+    "name",
+    [
+        "table1",
+        "results/tables/table1.csv",
+        "tables/davchev/table1",
+        "/a/results/tables/davchev/table1.csv",
+        "davchev/table1.md",
+    ],
 )
 def test_a_table_goes_by_its_path_or_as_the_main_studys(pristine, name):
     assert of(pristine, name, "R_nat", "clean").product.stem == TABLE
@@ -214,5 +228,5 @@ def test_the_command_as_json(pristine, monkeypatch, capsys):
 
 def test_the_exit_status_tells_what_is_not_sound(pristine, capsys):
     options = SimpleNamespace(results=pristine, table="davchev/sources", row="R_nat", column="clean", metric=None)
-    assert trace.run(SimpleNamespace(**vars(options), json=False)) == 1
+    assert trace.run(SimpleNamespace(**vars(options), json=False)) == 3
     assert "accuracy, not made" in capsys.readouterr().out

@@ -10,6 +10,7 @@ rule tabulate:
         parquet="results/tables/{study}/{name}.parquet",
         md=report(
             "results/tables/{study}/{name}.md",
+            caption="../report/table.rst",
             category="{study}",
             labels={"table": "{name}"},
         ),
@@ -33,6 +34,7 @@ rule draw:
     output:
         png=report(
             "results/figures/{study}/{name}.png",
+            caption="../report/figure.rst",
             category="{study}",
             labels={"figure": "{name}"},
         ),
@@ -60,6 +62,7 @@ rule judge:
         parquet="results/{claims}.parquet",
         md=report(
             "results/{claims}.md",
+            caption="../report/claims.rst",
             category="claims",
             labels={"claims": "{claims}"},
         ),
@@ -77,6 +80,30 @@ rule judge:
         "judge {params.what}"
     shell:
         'exec python -P "$ROBUST_TRANSFER_SOURCE/robust_transfer/run/__main__.py" judge {params.what} --log {log}'
+
+
+rule report_page:
+    # One HTML file of everything that the plan has; `robust-transfer report` writes it of what is there so far.
+    input:
+        [f"results/{product.stem}.json" for product in PLAN.products.values()],
+    output:
+        report(
+            "results/report.html",
+            caption="../report/page.rst",
+            category="report",
+            labels={"report": "all"},
+        ),
+    log:
+        "results/logs/report.log",
+    conda:
+        "../../envs/environment.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "report"
+    shell:
+        'exec python -P "$ROBUST_TRANSFER_SOURCE/robust_transfer/run/__main__.py" report all --log {log}'
 
 
 rule copy_of_main_study:

@@ -156,7 +156,7 @@ def _foreign(stored: Stored, folder: Path, within: tuple[str, ...]) -> Iterator[
 def _is_own(stored: Stored, path: Path, parts: tuple[str, ...]) -> bool:
     top, depth, is_dir = parts[0], len(parts), path.is_dir()
     if depth == 1:
-        files = "README.md", *(f"claims.{ending}" for ending in (*ENDINGS["claims"], "json"))
+        files = "README.md", "report.html", *(f"claims.{ending}" for ending in (*ENDINGS["claims"], "json"))
         return top in files or (is_dir and top in (*KINDS, *ENDINGS, *BESIDE)) or is_manifest(path)
     if top in KINDS:
         beside = stored.cards.get(path.parent, {}).get("beside", {})

@@ -117,7 +117,7 @@ def page(frame: pd.DataFrame, caption: str) -> str:
                 "predicate": "`" + of_study.predicate.str.replace("|", "\\|") + "`",
                 "printed": list(map(_of, of_study.printed, of_study.printed_k, of_study.printed_n)),
                 "measured": list(map(_of, of_study.measured, of_study.k, of_study.n)),
-                "p": of_study.p.map(lambda p: "" if pd.isna(p) else f"{p:.2g}" if p >= 0.001 else "< 0.001"),
+                "p": of_study.p.map(p_value),
             }
         )
         lines += [shown.replace("``", "").to_markdown(index=False, disable_numparse=True), ""]
@@ -153,6 +153,11 @@ def counts(verdicts: pd.Series) -> str:
     found = verdicts.value_counts()
     order = dict.fromkeys((*MEASURED, CONTRADICTED, NOT_PRINTED))
     return ", ".join(f"{found[verdict]} {verdict}" for verdict in order if verdict in found)
+
+
+def p_value(p: float) -> str:
+    """As it is shown; "" where nothing was tested."""
+    return "" if pd.isna(p) else f"{p:.2g}" if p >= 0.001 else "< 0.001"
 
 
 def _of(verdict: str, k: int, n: int) -> str:

@@ -19,6 +19,7 @@ VERBS = (
     "claims",
     "table",
     "trace",
+    "report",
     "diff",
     "gc",
     "audit",

@@ -1,7 +1,7 @@
 """where a number comes from: the chain from a cell of a table, or a point of a figure, back to the data
 
 TABLE is STUDY/NAME, e.g. davchev/table1 or davchev/fig2; without ROW and COLUMN the names that it has are listed.
-The exit status is 0 where the number is there and nothing behind it is missing or out of date, and else 1.
+The exit status is 0 where the number is there and nothing behind it is missing or out of date, and else 3.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the chain of each number in the place; 1 where one of them is not what would be made now."""
+    """Print the chain of each number in the place; 3 where one of them is not what would be made now."""
     from robust_transfer.trace import Traces
 
     found = Traces(options.results).trace(options.table, options.row, options.column, options.metric)
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps([traced.as_json() for traced in found], indent=1, ensure_ascii=False))
     else:
         print("\n\n".join("\n".join(_lines(traced)) for traced in found))
-    return 0 if all(traced.is_sound for traced in found) else 1
+    return 0 if all(traced.is_sound for traced in found) else 3
 
 
 def _lines(traced: "Traced") -> Iterator[str]:

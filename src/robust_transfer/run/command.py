@@ -18,10 +18,12 @@ def arguments_of(words: list[str]) -> argparse.Namespace:
         prog="python -m robust_transfer.run", description="Make one node, table or figure of a plan."
     )
     kinds = (path.stem for path in (Path(__file__).parents[1] / "stages").glob("[a-z]*.py"))  # importing them is slow
-    stages = ["node", *PRODUCTS, *sorted({*kinds} - {"job", "node"})]
-    stage = "the node's kind (or `node`, whatever it is), tabulate, draw or judge"
+    stages = ["node", *PRODUCTS, "report", *sorted({*kinds} - {"job", "node"})]
+    stage = "the node's kind (or `node`, whatever it is), tabulate, draw, judge or report"
     parser.add_argument("stage", choices=stages, help=stage)
-    parser.add_argument("what", help="a node's id; for tabulate and draw STUDY/NAME; for judge STUDY or all")
+    parser.add_argument(
+        "what", help="a node's id; for tabulate and draw STUDY/NAME; for judge STUDY or all; for report all"
+    )
     parser.add_argument("--plan", type=Path, help="the frozen plan (default: the running Snakemake's, or the newest)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results (%(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: as the plan says)")
@@ -40,6 +42,11 @@ def make(options: argparse.Namespace) -> int:
         start_logging(options)
         path = options.plan or freeze.frozen_path() or freeze.newest(options.results)
         plan = freeze.thaw(path)
+        if options.stage == "report":
+            from robust_transfer import report
+
+            report.write(options.results, options.results / report.NAME, path)
+            return 0
         if options.stage in PRODUCTS:
             from robust_transfer.run import products
 

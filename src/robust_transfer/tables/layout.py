@@ -5,6 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+OURS = "**ours**"
+"""The label of the line above rows that are not the paper's."""
+
 
 def wide(frame: pd.DataFrame, corner: str, part: str = "value") -> pd.DataFrame:
     """One part of the cells in the paper's layout: first the row labels under the name `corner`, then the columns."""
@@ -80,7 +83,7 @@ def text(frame: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
         shown.insert(place, heading, [words.get(row, "") for row in shown[corner]])
     if rows := ours(frame, "row"):
         below = shown[corner].isin(rows)
-        rule = pd.DataFrame([["**ours**", *[""] * (len(shown.columns) - 1)]], columns=shown.columns)
+        rule = pd.DataFrame([[OURS, *[""] * (len(shown.columns) - 1)]], columns=shown.columns)
         shown = pd.concat([shown[~below], rule, shown[below]])
     return shown
 
