@@ -194,3 +194,13 @@ def test_a_kept_table_is_audited_like_any_other(pretended, said):
 def test_a_damaged_table_is_not_kept(pretended, said):
     (pretended.results / "tables/davchev/table1.csv").write_text("R")
     assert "but was written with" in said("table", "davchev/table1", "--keep")[0]
+
+
+@pytest.mark.parametrize("words", [["table", "davchev/table1"], ["claims"], ["summary"]], ids=" ".join)
+def test_what_is_not_what_was_written_is_not_shown(pretended, said, words):
+    stem = "tables/davchev/table1" if words[0] == "table" else "claims"
+    for ending in ("md", "parquet"):
+        path = pretended.results / f"{stem}.{ending}"
+        path.write_bytes(path.read_bytes()[:-1])
+    status, _ = said(*words)
+    assert status.startswith(f"results/{stem}.") and "but was written with" in status and "\n" not in status

@@ -32,6 +32,7 @@ def show(results: Path, remarks: Sequence[str]) -> None:
 
     from robust_transfer.claims.verdicts import screen
 
+    present.must_be_whole(results / "claims.json")
     print("\nWhat the papers claim, held against what was measured here:")
     print("".join(f"{line}\n" for line in remarks), end="")
     print("\n".join(screen(pd.read_parquet(results / "claims.parquet"), str(results / "claims"))))

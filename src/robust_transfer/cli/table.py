@@ -38,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
         for path, of_path in kept.of(stem).items():
             print(f"{path.name}: {of_path['spec']['measured']}" + ", as the plain name" * path.name.endswith(plain))
         return 0
+    present.must_be_whole(card)
     remarks = present.remarks(options, f"tables/{options.name}")
     begin = "%" if options.latex else ">"
     print("".join(f"{begin} {line}\n" for line in [*remarks, ""] if remarks), end="")
