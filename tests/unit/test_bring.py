@@ -131,6 +131,7 @@ def test_a_transfer_trains_and_saves_with_its_own_normalisation(tmp_path, monkey
         node=SimpleNamespace(id="a node"),
         checkpoint=tmp_path / "state",
         output=tmp_path / "model",
+        beside={},
     )
     train.run(job)
     assert seen == [(wanted.mean, wanted.std)]

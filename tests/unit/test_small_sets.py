@@ -598,6 +598,7 @@ def test_stages_that_look_at_training_images_find_the_files(stage, imagenet):
         data_root=imagenet,
         checkpoint=imagenet / "checkpoint",
         machine={"checkpoint_seconds": 60},
+        beside={},
     )
     assert stage.run(job)
     assert job.output.exists()

@@ -418,6 +418,7 @@ def test_latex(tmp_path):
 
 def test_the_command_prints_a_table_that_was_made(tmp_path, capsys, monkeypatch):
     made(tmp_path)
+    monkeypatch.chdir(tmp_path)  # where no config asks for another table
 
     def printed(*words):
         monkeypatch.setattr("sys.argv", ["robust-transfer", "--results", str(tmp_path), "table", *words])
