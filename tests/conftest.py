@@ -1,5 +1,7 @@
 """Fixtures that run the whole workflow."""
 
+import contextlib
+import json
 import os
 import shutil
 import sys
@@ -9,7 +11,7 @@ import pytest
 from pretend import pretend
 from robust_transfer import cli
 from robust_transfer.plan import freeze
-from smallest import Small, write
+from smallest import Small, copied, write
 from workspace import PARTS, TINY, Workspace, copy
 
 
@@ -52,22 +54,17 @@ def finished(_pristine):
 @pytest.fixture(scope="session")
 def _small(tmp_path_factory):
     place = tmp_path_factory.mktemp("small")
-    before = os.getcwd()
-    os.chdir(place)
-    os.mkdir("data")
-    write(0)
-    Small(place / "results").make()
-    os.chdir(before)
+    with contextlib.chdir(place):
+        os.mkdir("data")
+        write(0)
+        Small(place / "results").make()
     return place
 
 
 @pytest.fixture
 def small(_small, tmp_path, monkeypatch):
     """All of it made, for this test alone."""
-    shutil.copytree(_small, tmp_path / "w")
-    monkeypatch.chdir(tmp_path / "w")
-    monkeypatch.delenv(freeze.VARIABLE, raising=False)
-    return Small(tmp_path / "w" / "results")
+    return Small(copied(_small, tmp_path / "w", monkeypatch) / "results")
 
 
 @pytest.fixture(scope="session")
@@ -105,5 +102,16 @@ def said(monkeypatch, capsys):
         with pytest.raises(SystemExit) as ended:
             cli.main()
         return ended.value.code, capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def as_json(said):
+    """Runs a verb with --json in this process and gives its exit status and what it said."""
+
+    def run(verb, *words):
+        code, text = said(verb, "--json", *words)
+        return code, json.loads(text)
 
     return run

@@ -13,6 +13,11 @@ SECONDS = 2.0
 """That a node's card says it took."""
 
 
+def one(plan: Plan, kind: str) -> Node:
+    """The first node of a kind."""
+    return next(node for node in plan.nodes.values() if node.kind == kind)
+
+
 def pretend(plan: Plan, results: Path, stems: Iterable[str] | None = None) -> Path:
     """Make products, all of the plan unless named, and all behind them; returns the frozen plan."""
     path = freeze.freeze(plan, results)

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from robust_transfer import cli
 from robust_transfer.plan import freeze
 from robust_transfer.plan.graph import Plan, Product
 from robust_transfer.run import nodes, products
@@ -30,3 +33,11 @@ def made(results: Path, rows: int = 2, columns: int = 4, **overlay) -> Plan:
         nodes.make(node, plan, name, results, threads=1)
     products.make(plan.products[TABLE], plan, name, results)
     return plan
+
+
+def run(*words) -> int | str:
+    """The exit status of the command, or the sentence that it ends with."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr("sys.argv", ["robust-transfer", *map(str, words)])
+        cli.main()
+    return ended.value.code

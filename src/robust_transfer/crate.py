@@ -72,9 +72,7 @@ def plan_of(product: Product, cards: dict[str, dict[str, Any]]) -> Plan:
     """The plan of a product alone, as the cards of its nodes tell it."""
     plan = Plan({})
     for i, card in cards.items():
-        node = Node(card["kind"], i.rpartition(".")[0], card["spec"], card["parents"])
-        node.__dict__["id"] = i  # it may be of an older version of its kind
-        plan.nodes[i] = node
+        plan.nodes[i] = Node.recorded(i, card["kind"], card["spec"], card["parents"])
     plan.products[product.stem] = product
     return plan
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from robust_transfer import store
 from robust_transfer.canonical import digest
-from robust_transfer.errors import UserError
 
 NAME = re.compile(r"(.+)\.[0-9a-f]{12}")
 
@@ -35,9 +34,7 @@ def keep(stem: Path) -> Path:
     Raises:
         UserError: where its card or its files are not what was written.
     """
-    card = store.read_card(_card(stem))
-    if found := store.damage(stem.parent, card):
-        raise UserError(f"{'; '.join(found)}; {store.REMEDY}")
+    card = store.read_whole(_card(stem))
     copy = stem.with_name(f"{stem.name}.{content_name(card)}")
     outputs = {}
     for name, written in card["outputs"].items():

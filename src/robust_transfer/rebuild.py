@@ -74,8 +74,7 @@ class Rebuilder:
         """All that is made, as one plan."""
         plan = Plan({"data_root": str(self.given or self._data_root())})
         for i, card in self.cards.items():
-            plan.nodes[i] = Node(card["kind"], i.rpartition(".")[0], card["spec"], card["parents"])
-            plan.nodes[i].__dict__["id"] = i
+            plan.nodes[i] = Node.recorded(i, card["kind"], card["spec"], card["parents"])
         return plan
 
     def _data_root(self) -> str:

@@ -249,6 +249,18 @@ def damage(folder: Path, card: dict[str, Any]) -> list[str]:
     return found
 
 
+def read_whole(path: Path) -> dict[str, Any]:
+    """A card's content, once all that it describes is found to be what was written.
+
+    Raises:
+        UserError: where it is not, or as read_card.
+    """
+    card = read_card(path)
+    if found := damage(path.parent, card):
+        raise UserError(f"{'; '.join(found)}; {REMEDY}")
+    return card
+
+
 def release(artifact: Path) -> None:
     """Take an artifact away on purpose; its card stays, so that what was made from it does, too."""
     text = f"{artifact.name} was let go: its card stays. It is made anew when something is to be made from it.\n"

@@ -212,11 +212,9 @@ class Traces:
     def node(self, node_id: str) -> Node:
         """A node by its id: as the newest plan has it, or as its card says; of kind `unknown` where neither does."""
         if node_id not in self._known:
-            slug = node_id.rpartition(".")[0]
             cards = (store.glance(self.results / kind / node_id / store.CARD, node_id) for kind in KINDS)
             card: dict[str, Any] = next(filter(None, cards), {"kind": UNKNOWN, "spec": {}, "parents": {}})
-            self._known[node_id] = Node(card["kind"], slug, card["spec"], card["parents"])
-            self._known[node_id].__dict__["id"] = node_id  # of another version it would not be computed again
+            self._known[node_id] = Node.recorded(node_id, card["kind"], card["spec"], card["parents"])
         return self._known[node_id]
 
     def behind(self, ids: Iterable[str]) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """The audit's level of science: each check finds a fault that was planted for it, and is silent on sound results."""
 
+import contextlib
 import json
 import os
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ from robust_transfer.plan.specs import (
     Spectral,
 )
 from robust_transfer.run import nodes
-from smallest import MACHINE
+from smallest import MACHINE, copied
 
 TESTS = 64
 AUTO = AutoAttack(algorithm="autoattack", eps=0.5)
@@ -135,21 +135,17 @@ def clipped():
 
 @pytest.fixture(scope="module")
 def _lab(tmp_path_factory):
-    place, before = tmp_path_factory.mktemp("lab"), os.getcwd()
-    os.chdir(place)
-    os.mkdir("data")
-    write("low", 0), write("high", 1)
-    Lab(place / "results").make()
-    os.chdir(before)
+    place = tmp_path_factory.mktemp("lab")
+    with contextlib.chdir(place):
+        os.mkdir("data")
+        write("low", 0), write("high", 1)
+        Lab(place / "results").make()
     return place
 
 
 @pytest.fixture
 def lab(_lab, tmp_path, monkeypatch):
-    shutil.copytree(_lab, tmp_path / "w")
-    monkeypatch.chdir(tmp_path / "w")
-    monkeypatch.delenv(freeze.VARIABLE, raising=False)
-    return Lab(tmp_path / "w" / "results")
+    return Lab(copied(_lab, tmp_path / "w", monkeypatch) / "results")
 
 
 # ---- sound results -------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """robust-transfer diff: values and numbers that differ between two configs, plans or folders of results."""
 
 import io
-import json
 import shutil
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -44,14 +44,9 @@ def two_seeds(pretended, plan):
 
 
 @pytest.fixture
-def compared(said):
+def compared(as_json):
     """(exit status, what `diff --json` says)."""
-
-    def run(*words):
-        code, text = said("diff", "--json", *words)
-        return code, json.loads(text)
-
-    return run
+    return partial(as_json, "diff")
 
 
 def test_two_seeds_differ_in_values_and_numbers(pretended, plan, two_seeds, compared, said):

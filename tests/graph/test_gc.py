@@ -1,30 +1,21 @@
 """robust-transfer gc, and what is planned after something was let go or deleted by hand."""
 
-import json
 import shutil
+from functools import partial
 from os import utime
 
 import pytest
 
-from pretend import pretend, pretend_node
+from pretend import one, pretend, pretend_node
 from robust_transfer import store
 from robust_transfer.errors import UserError
 from robust_transfer.plan import freeze, stopping
 
 
 @pytest.fixture
-def listed(said):
+def listed(as_json):
     """(exit status, what `gc --json` lists)."""
-
-    def run(*words):
-        code, text = said("gc", "--json", *words)
-        return code, json.loads(text)
-
-    return run
-
-
-def one(plan, kind):
-    return next(node for node in plan.nodes.values() if node.kind == kind)
+    return partial(as_json, "gc")
 
 
 def there(results):

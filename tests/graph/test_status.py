@@ -1,12 +1,12 @@
 """robust-transfer status and what is shown beside products: the config of today, held against what is there."""
 
 import fcntl
-import json
 import shutil
+from functools import partial
 
 import pytest
 
-from pretend import SECONDS, pretend, pretend_node, pretend_product
+from pretend import SECONDS, one, pretend, pretend_node, pretend_product
 from robust_transfer import store
 from robust_transfer.plan import freeze
 from workspace import planned
@@ -15,18 +15,9 @@ TABLE = "tables/davchev/table1"
 
 
 @pytest.fixture
-def values(said):
+def values(as_json):
     """(exit status, what `status --json` says)."""
-
-    def run(*words):
-        code, text = said("status", "--json", *words)
-        return code, json.loads(text)
-
-    return run
-
-
-def one(plan, kind):
-    return next(node for node in plan.nodes.values() if node.kind == kind)
+    return partial(as_json, "status")
 
 
 def test_what_is_finished_is_so(pretended, plan, said, values):

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 import small
-from robust_transfer import cli, crate, store
+from robust_transfer import crate, store
 from robust_transfer.errors import UserError
 from robust_transfer.verify import verify
+from small import run
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +28,6 @@ def packed(made):
     """(the archive with all artifacts, what was said of it)."""
     target = made.with_name("table1.zip")
     return target, crate.pack(small.TABLE, made, target, "all")
-
-
-def run(*words):
-    """The exit status of the command, or the sentence that it ends with."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr("sys.argv", ["robust-transfer", *map(str, words)])
-        cli.main()
-    return ended.value.code
 
 
 def members(path):

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 import small
-from robust_transfer import audit, cli, crate, pace, store
+from robust_transfer import audit, crate, pace, store
 from robust_transfer.errors import UserError
 from robust_transfer.figures.history import draw
 from robust_transfer.run import nodes
 from robust_transfer.training.run import as_csv
 from robust_transfer.verify import verify
+from small import run
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +33,6 @@ def results(made, tmp_path):
 def history_in(results):
     (path,) = results.glob("pretrain/*/history.csv")
     return path
-
-
-def run(*words):
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr("sys.argv", ["robust-transfer", *map(str, words)])
-        cli.main()
-    return ended.value.code
 
 
 # ---- the file ------------------------------------------------------------------------------------------------------

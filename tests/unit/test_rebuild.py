@@ -8,9 +8,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import small
-from robust_transfer import cli, store
+from robust_transfer import store
 from robust_transfer.rebuild import Rebuilder
 from robust_transfer.stages.node import KINDS
+from small import run
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +55,6 @@ def as_if_made_so(results, plan, node, change):
             card["outputs"] = {path.name: store.describe(path)}
             card["versions"]["torch"] = "0.1"
         store.write_card(results / each.card, {key: value for key, value in card.items() if key != "seal"})
-
-
-def run(*words):
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr("sys.argv", ["robust-transfer", *map(str, words)])
-        cli.main()
-    return ended.value.code
 
 
 # ---- the same bits -------------------------------------------------------------------------------------------------

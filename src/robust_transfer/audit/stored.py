@@ -101,7 +101,7 @@ class Stored:
         nodes = dict(self.newest.nodes) if self.newest else {}
         for _, card in self.node_cards():
             if card["id"] not in nodes:
-                nodes[card["id"]] = Node(card["kind"], card["id"].rpartition(".")[0], card["spec"], card["parents"])
+                nodes[card["id"]] = Node.recorded(card["id"], card["kind"], card["spec"], card["parents"])
         return nodes
 
     @cached_property

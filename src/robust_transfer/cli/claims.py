@@ -30,9 +30,10 @@ def show(results: Path, remarks: Sequence[str]) -> None:
     """Print the verdicts that are there, after what is to be said of them."""
     import pandas as pd
 
+    from robust_transfer import store
     from robust_transfer.claims.verdicts import screen
 
-    present.must_be_whole(results / "claims.json")
+    store.read_whole(results / "claims.json")
     print("\nWhat the papers claim, held against what was measured here:")
     print("".join(f"{line}\n" for line in remarks), end="")
     print("\n".join(screen(pd.read_parquet(results / "claims.parquet"), str(results / "claims"))))

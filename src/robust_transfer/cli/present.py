@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robust_transfer.errors import UserError
-
 if TYPE_CHECKING:
     from robust_transfer.studies import Present
 
@@ -27,18 +25,6 @@ def present(options: argparse.Namespace) -> "Present":
     from robust_transfer.studies import Present
 
     return Present(of_user(Path("config.yaml"), options.configfile, options.config), Path("workflow"))
-
-
-def must_be_whole(card: Path) -> None:
-    """Asked before a product is shown.
-
-    Raises:
-        UserError: where one of its files is not what was written.
-    """
-    from robust_transfer import store
-
-    for wrong in store.damage(card.parent, store.read_card(card)):
-        raise UserError(f"{wrong}; {store.REMEDY}")
 
 
 def remarks(options: argparse.Namespace, stem: str) -> list[str]:

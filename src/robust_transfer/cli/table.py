@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print it, or what is kept of it."""
     from robust_transfer import kept
-    from robust_transfer.store import read_card
+    from robust_transfer.store import read_card, read_whole
 
     stem = options.results / "tables" / options.name
     card = stem.with_name(f"{stem.name}.json")
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         for path, of_path in kept.of(stem).items():
             print(f"{path.name}: {of_path['spec']['measured']}" + ", as the plain name" * path.name.endswith(plain))
         return 0
-    present.must_be_whole(card)
+    whole = read_whole(card)
     remarks = present.remarks(options, f"tables/{options.name}")
     begin = "%" if options.latex else ">"
     print("".join(f"{begin} {line}\n" for line in [*remarks, ""] if remarks), end="")
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
         from robust_transfer.tables.layout import latex
 
-        print(latex(pd.read_parquet(f"{stem}.parquet"), read_card(card)["spec"]))
+        print(latex(pd.read_parquet(f"{stem}.parquet"), whole["spec"]))
     else:
         print(Path(f"{stem}.md").read_text(encoding="utf-8"))
     return 3 if remarks else 0

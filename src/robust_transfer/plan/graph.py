@@ -121,10 +121,8 @@ class Plan:
     def from_json(cls, content: dict[str, Any]) -> "Plan":
         """The plan that to_json wrote; ids are taken as they stand, not computed again."""
         plan = cls(content["origin"])
-        for i, (kind, slug, spec, parents) in content["nodes"].items():
-            node = Node(kind, slug, spec, parents)
-            node.__dict__["id"] = i
-            plan.nodes[i] = node
+        for i, (kind, _, spec, parents) in content["nodes"].items():
+            plan.nodes[i] = Node.recorded(i, kind, spec, parents)
         for kind, study, name, spec in content["products"]:
             plan.add_product(kind, study, name, spec)
         return plan

@@ -61,6 +61,15 @@ class Node:
     spec: dict[str, Any]
     parents: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def recorded(cls, node_id: str, kind: str, spec: dict[str, Any], parents: dict[str, str]) -> "Node":
+        """A node as a plan or a card has it. Its id is taken as it stands: an older version of its kind gave another
+        than would be computed today.
+        """
+        node = cls(kind, node_id.rpartition(".")[0], spec, parents)
+        node.__dict__["id"] = node_id
+        return node
+
     @cached_property
     def id(self) -> str:
         return node_id(self.kind, self.slug, self.spec, self.parents)
