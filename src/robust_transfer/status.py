@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from robust_transfer import chain, kept, locks, store
+from robust_transfer import chain, kept, locks, pace, store
 from robust_transfer.errors import UserError
 from robust_transfer.plan import differences, freeze
 from robust_transfer.plan.differences import Difference
@@ -278,7 +278,7 @@ def _counts(status: Status, ids: Sequence[str], stems: Sequence[str]) -> tuple[s
         f"{sum(each[state] for each in states)} {state}" for state in STATES[1:] if any(each[state] for each in states)
     ]
     seconds, unknown = status.seconds_left(ids)
-    time = [f"{_duration(seconds)} to go"] * bool(seconds)
+    time = [f"{pace.in_words(seconds)} to go"] * bool(seconds)
     time += [f"more for {', '.join(unknown)}, of which none is timed yet"] * bool(unknown)
     nodes, products = (f"{each[MADE]} of {each.total()}" for each in states)
     return nodes, products, "; ".join(filter(None, (", ".join(others), ", ".join(time))))
@@ -308,13 +308,6 @@ def as_values(status: Status, values: Mapping[str, Value]) -> dict[str, Any]:
     )
     nodes, products = not_made
     return {"studies": studies, "nodes": nodes, "products": products, "copies": status.copies}
-
-
-def _duration(seconds: float) -> str:
-    for length, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _given(path: str, values: Mapping[str, Value]) -> dict[str, Any]:
