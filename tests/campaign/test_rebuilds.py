@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from robust_transfer.rebuild import Rebuilder
+from robust_transfer.audit.rebuild import Rebuilder
 
 pytestmark = pytest.mark.campaign
 REBUILDS, WITH_OTHER_THREADS = 110, 40

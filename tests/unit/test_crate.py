@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 import small
-from robust_transfer import crate, store
+from robust_transfer import store
 from robust_transfer.errors import UserError
-from robust_transfer.verify import verify
+from robust_transfer.share import crate
+from robust_transfer.share.verify import verify
 from small import run
 
 

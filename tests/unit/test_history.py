@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 import small
-from robust_transfer import audit, crate, pace, store
+from robust_transfer import audit, pace, store
 from robust_transfer.errors import UserError
 from robust_transfer.figures.history import draw
 from robust_transfer.run import nodes
+from robust_transfer.share import crate
+from robust_transfer.share.verify import verify
 from robust_transfer.training.run import as_csv
-from robust_transfer.verify import verify
 from small import run
 
 

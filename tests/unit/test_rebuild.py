@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import small
 from robust_transfer import store
-from robust_transfer.rebuild import Rebuilder
+from robust_transfer.audit.rebuild import Rebuilder
 from robust_transfer.stages.node import KINDS
 from small import run
 

@@ -14,8 +14,8 @@ from browser import Browser, program
 from robust_transfer import audit, report
 from robust_transfer.cli import main
 from robust_transfer.plan.graph import Plan
+from robust_transfer.results.trace import Traces
 from robust_transfer.run import command
-from robust_transfer.trace import Traces
 from workspace import planned
 
 TABLE, FIGURE, PRINTED = "tables/davchev/table1", "figures/davchev/fig2", "figures/davchev/fig2_published"

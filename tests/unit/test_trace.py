@@ -13,7 +13,7 @@ from robust_transfer import store
 from robust_transfer.cli import main, trace
 from robust_transfer.errors import UserError
 from robust_transfer.plan.graph import Plan
-from robust_transfer.trace import Traces
+from robust_transfer.results.trace import Traces
 from workspace import REPOSITORY, planned
 
 TABLE, FIGURE = "tables/davchev/table1", "figures/davchev/fig2"

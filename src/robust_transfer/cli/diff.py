@@ -21,8 +21,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print it: values first, then table by table the numbers."""
-    from robust_transfer import compare
     from robust_transfer.plan.layers import of_user
+    from robust_transfer.results import compare
     from robust_transfer.studies import Present
 
     def today(files, words):

@@ -24,9 +24,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List it, or remove it."""
-    from robust_transfer import gc
     from robust_transfer.plan.stopping import somebody_works
-    from robust_transfer.status import Status
+    from robust_transfer.results import gc
+    from robust_transfer.results.status import Status
 
     results = options.results
     collection = gc.Collection(Status(present.present(options).plan, results), options.keep)

@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write it, check it, and say what is in it."""
-    from robust_transfer import crate, verify
+    from robust_transfer.share import crate, verify
 
     stem = f"tables/{options.table.removeprefix('tables/')}"
     if not (options.results / f"{stem}.json").is_file():

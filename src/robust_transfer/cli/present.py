@@ -32,7 +32,7 @@ def remarks(options: argparse.Namespace, stem: str) -> list[str]:
 
     Where there is no config here the screen says so: results may be read far from what made them.
     """
-    from robust_transfer import status
+    from robust_transfer.results import status
 
     if not Path("config.yaml").exists():
         print("there is no config.yaml here: whether this is what it asks for is not known", file=sys.stderr)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from robust_transfer.errors import UserError
 
 if TYPE_CHECKING:
-    from robust_transfer.rebuild import Rebuilt
+    from robust_transfer.audit.rebuild import Rebuilt
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +32,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Rebuild, and print a line a node."""
     from robust_transfer import store
+    from robust_transfer.audit.rebuild import OUTCOMES, Rebuilder
     from robust_transfer.pace import in_words
-    from robust_transfer.rebuild import OUTCOMES, Rebuilder
     from robust_transfer.stages.node import KINDS
 
     if unknown := {*options.kind} - {*KINDS}:

@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print it, a line a study, then what is to be said of single things."""
-    from robust_transfer import status
+    from robust_transfer.results import status
 
     now = present.present(options)
     found = status.Status(now.plan, options.results)

@@ -14,8 +14,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print it: what is there and of today's config, and what is not."""
-    from robust_transfer import status
     from robust_transfer.plan.graph import ENDINGS
+    from robust_transfer.results import status
 
     results = options.results
     now = present.present(options)

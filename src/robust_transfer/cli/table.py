@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print it, or what is kept of it."""
-    from robust_transfer import kept
+    from robust_transfer.results import kept
     from robust_transfer.store import read_card, read_whole
 
     stem = options.results / "tables" / options.name

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from robust_transfer.trace import Step, Traced
+    from robust_transfer.results.trace import Step, Traced
 
 ALIASES = ("why",)
 WIDTH = 120
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the chain of each number in the place; 3 where one of them is not what would be made now."""
-    from robust_transfer.trace import Traces
+    from robust_transfer.results.trace import Traces
 
     found = Traces(options.results).trace(options.table, options.row, options.column, options.metric)
     if options.json:

@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print every finding; 1 where there is one."""
-    from robust_transfer import verify
+    from robust_transfer.share import verify
 
     found = verify.verify(options.file)
     status = 1 if found.findings else 0

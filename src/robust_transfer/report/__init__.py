@@ -15,8 +15,8 @@ from robust_transfer.plan.protocol import PROTOCOLS, SWITCHES, chosen
 from robust_transfer.report.compact import Compact
 from robust_transfer.report.parts import claims, condition, picture, table
 from robust_transfer.report.times import graph, times
-from robust_transfer.status import Status
-from robust_transfer.trace import Traces
+from robust_transfer.results.status import Status
+from robust_transfer.results.trace import Traces
 
 NAME = "report.html"
 

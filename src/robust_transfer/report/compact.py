@@ -5,8 +5,8 @@ from typing import Any
 from robust_transfer.canonical import canonical_json
 from robust_transfer.plan.graph import Product, nodes_of, replicates
 from robust_transfer.plan.published import is_printed
-from robust_transfer.shown import IMAGES, cells_of, place_of
-from robust_transfer.trace import Step, Traces
+from robust_transfer.results.shown import IMAGES, cells_of, place_of
+from robust_transfer.results.trace import Step, Traces
 
 UNTOLD = ("warnings", "n")
 """Metrics of a card that the report leaves out of a node's lines."""

@@ -11,8 +11,8 @@ from robust_transfer.claims import verdicts
 from robust_transfer.claims.judge import ALPHA
 from robust_transfer.plan.graph import Plan, Product
 from robust_transfer.report.compact import Compact
-from robust_transfer.shown import cells_of
-from robust_transfer.status import MISSING, Status, remarks
+from robust_transfer.results.shown import cells_of
+from robust_transfer.results.status import MISSING, Status, remarks
 from robust_transfer.tables import layout
 
 

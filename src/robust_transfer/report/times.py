@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from robust_transfer.plan.graph import Plan
-from robust_transfer.trace import Traces
+from robust_transfer.results.trace import Traces
 
 BOX, GAP, STEP, HIGH = 128, 28, 100, 44
 """Width of a box, between two, from row to row, and height of a box, in pixels."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from robust_transfer import chain, kept, locks, pace, store
+from robust_transfer import chain, locks, pace, store
+from robust_transfer.results import kept
 from robust_transfer.errors import UserError
 from robust_transfer.plan import differences, freeze
 from robust_transfer.plan.differences import Difference

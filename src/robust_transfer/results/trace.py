@@ -18,7 +18,7 @@ from robust_transfer.chain import Chain
 from robust_transfer.errors import UserError
 from robust_transfer.plan import freeze
 from robust_transfer.plan.graph import Plan, Product, nodes_of, replicates
-from robust_transfer.shown import IMAGES, Shown, cells_of, place_of
+from robust_transfer.results.shown import IMAGES, Shown, cells_of, place_of
 from robust_transfer.stages.node import KINDS, Node
 from robust_transfer.studies.places import Place, Places, leaves
 

@@ -19,10 +19,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from robust_transfer import chain, crate, provenance, store
+from robust_transfer import chain, provenance, store
 from robust_transfer.errors import UserError
 from robust_transfer.plan import freeze
 from robust_transfer.plan.graph import PRODUCTS, Plan, Product, nodes_of
+from robust_transfer.share import crate
 from robust_transfer.stages.node import KINDS
 
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OverflowError)

@@ -17,7 +17,7 @@ from robust_transfer import locks, store
 from robust_transfer.errors import UserError
 from robust_transfer.plan import freeze
 from robust_transfer.stages.node import KINDS
-from robust_transfer.status import MADE, Status
+from robust_transfer.results.status import MADE, Status
 
 PLAN_DAYS = 30
 """A plan by which nothing was made stays for so long after it was last started: somebody's jobs may wait with it."""
