@@ -11,4 +11,5 @@ fi
 unset PYTHONPATH PYTHONHOME
 export PYTHONNOUSERSITE=1 PIP_USER=0
 python -m pip install --no-deps --no-build-isolation --require-hashes -r envs/lock.txt
-python -m pip install --no-deps --no-build-isolation --editable .
+# In a folder that `robust-transfer init` unfolded there is no project; jobs start the installed package by its path.
+[ ! -f pyproject.toml ] || python -m pip install --no-deps --no-build-isolation --editable .

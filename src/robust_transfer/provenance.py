@@ -26,6 +26,7 @@ RECORDED = (
     "safetensors",
     "snakemake",
 )
+OID = "# branch.oid "
 BOOKKEEPING = (
     *("canonical", "chain", "errors", "pace", "plan", "provenance", "recipes", "registry"),
     *("run.client", "run.command", "run.nodes", "run.warm", "specs", "stages.job", "stages.node", "store"),
@@ -120,20 +121,24 @@ def _is_docstring(statement: Any) -> bool:
 
 
 def git_state() -> dict[str, Any]:
-    """The commit of the code, and whether tracked files differ from it; commit None outside a clone."""
+    """The commit of the code, and whether tracked files differ from it; commit None outside a clone.
 
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", PACKAGE, *words], capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
+    Where the package is installed, a repository around it is another's.
+    """
+    if not (PACKAGE.parents[1] / ".git").exists():
+        return {"commit": None, "dirty": None}
 
-    commit = git("rev-parse", "HEAD")
-    return {
-        "commit": commit,
-        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")) if commit else None,
-    }
+    # Without optional locks: a user's own `git commit` beside a run never meets a lock of ours.
+    words = ["git", "--no-optional-locks", "-C", PACKAGE]
+    words += ["status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return {"commit": None, "dirty": None}
+    found = [line.removeprefix(OID) for line in done.stdout.splitlines() if line.startswith(OID)]
+    if done.returncode or not found or found == ["(initial)"]:
+        return {"commit": None, "dirty": None}
+    return {"commit": found[0], "dirty": any(not line.startswith("#") for line in done.stdout.splitlines())}
 
 
 @cache

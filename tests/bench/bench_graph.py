@@ -1,8 +1,7 @@
-"""How fast the graph is: a synthetic plan of 5,000 nodes, planned and dry-run when all of it is up to date.
+"""How fast the graph is: synthetic plans, planned and dry-run when all of them is up to date.
 
-The plan has the shape of a big study (sources, target models, examples, evaluations, tables). Its stages are replaced
-by one that only makes empty files, so that Snakemake's own records of all jobs are there as after a real run; then come
-cards like those of a real run.
+They have the shape of a big study (sources, target models, examples, evaluations, tables). Files are empty, cards are
+like those of a real run, and Snakemake's own records of all jobs are there as after one: its --touch leaves them.
 """
 
 import os
@@ -14,7 +13,8 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-NODES = 5_000
+SIZES = (1_000, 5_000, 20_000)
+"""Nodes."""
 
 PLANNING = """
 import json, sys, time
@@ -47,21 +47,13 @@ freeze.freeze(plan, Path("results"))
 print(len(plan.nodes), time.perf_counter() - started)
 """
 
-EMPTY_STAGE = """
+# Otherwise it sleeps for a tenth of a second at each job.
+RECORDS = """
 import sys
-from pathlib import Path
-
-FILES = {"prepare": "data.safetensors", "pretrain": "model.safetensors", "transfer": "model.safetensors",
-         "craft": "examples.safetensors", "evaluate": "outcomes.parquet"}
-stage, what = sys.argv[1:3]
-if stage == "tabulate":
-    made = [Path(f"results/tables/{what}.{ending}") for ending in ("csv", "parquet", "md", "json")]
-else:
-    kind = Path(sys.argv[sys.argv.index("--log") + 1]).parent.name
-    made = [Path("results", kind, what, name) for name in (FILES[kind], "card.json")]
-for path in made:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
+from snakemake.executors import touch
+from snakemake.cli import main
+touch.Executor.SLEEPING_TIME = 0
+main(["--touch", "--forceall", "--cores", "2", "--quiet", "all"])
 """
 
 CARDS = """
@@ -70,6 +62,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from robust_transfer import provenance
 from robust_transfer.plan import freeze
+from robust_transfer.plan.graph import ENDINGS
 from robust_transfer.stages.node import KINDS
 
 plan = freeze.thaw(Path(sys.argv[2]))
@@ -83,23 +76,29 @@ for node in plan.nodes.values():
     card = {"id": node.id, "kind": node.kind, "version": kind.version, "spec": node.spec, "parents": node.parents,
             "full_spec": kind.full(node.spec), "outputs": {kind.artifact: some}, "read": read(node.parents),
             "data": {}, "files": []}
-    Path("results", node.card).write_text(json.dumps(card | about, indent=1))
+    path = Path("results", node.card)
+    path.parent.mkdir(parents=True)
+    path.with_name(kind.artifact).touch()
+    path.write_text(json.dumps(card | about, indent=1))
 for product in plan.products.values():
     card = product.param | {"outputs": {}, "read": read({i: i for i in product.nodes})}
-    Path("results", product.stem + ".json").write_text(json.dumps(card | about, indent=1))
+    path = Path("results", product.stem + ".json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for ending in ENDINGS[product.kind]:
+        path.with_suffix(f".{ending}").touch()
+    path.write_text(json.dumps(card | about, indent=1))
 """
 
 
-def measure(folder: Path, rounds: int = 3) -> dict[str, dict]:
+def measure(folder: Path, size: int, rounds: int = 3) -> dict[str, dict]:
     """Plan, make all (empty), and time the up-to-date dry run; the median of some rounds, in seconds.
 
-    folder: to be made, to work in.
+    folder: to be made, to work in. size: nodes of the plan, at least.
     """
     folder.mkdir()
     for name in ("Snakefile", "workflow", "src", "envs"):
         source = REPOSITORY / name
         shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder / name)
-    (folder / "src/robust_transfer/run/__main__.py").write_text(EMPTY_STAGE, encoding="utf-8")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ROBUST_TRANSFER")}
 
     def run(*command: str) -> tuple[float, str]:
@@ -109,14 +108,13 @@ def measure(folder: Path, rounds: int = 3) -> dict[str, dict]:
             raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
         return time.perf_counter() - started, done.stdout + done.stderr
 
-    planning = (sys.executable, "-c", PLANNING, str(folder / "src"), str(NODES))
+    planning = (sys.executable, "-c", PLANNING, str(folder / "src"), str(size))
     _, said = run(*planning)
     nodes = int(said.split()[0])
     (plan,) = (folder / "results/plans").glob("*.json")
     environment["ROBUST_TRANSFER_PLAN"] = str(plan)
-    snakemake = (sys.executable, "-m", "snakemake", "--quiet", "all", "--cores", "2")
-    run(*snakemake)
     run(sys.executable, "-c", CARDS, str(folder / "src"), str(plan))
+    run(sys.executable, "-c", RECORDS)
     totals, plannings = [], []
     for _ in range(rounds):
         seconds, _ = run(*planning)
@@ -126,7 +124,8 @@ def measure(folder: Path, rounds: int = 3) -> dict[str, dict]:
         plannings.append(seconds)
         totals.append(seconds + dry)
     about = f"{nodes} nodes, all up to date; median of {rounds}"
+    found = {f"graph: planning {size:,}": plannings, f"graph: planning and dry run of {size:,}": totals}
     return {
-        "graph: planning": {"value": round(statistics.median(plannings), 3), "unit": "s", "about": about},
-        "graph: planning and dry run": {"value": round(statistics.median(totals), 3), "unit": "s", "about": about},
+        name: {"value": round(statistics.median(times), 3), "unit": "s", "about": about}
+        for name, times in found.items()
     }

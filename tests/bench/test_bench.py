@@ -23,11 +23,12 @@ def record(found: dict[str, dict]) -> None:
     REPORT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def test_graph(tmp_path):
-    """Planning and an up-to-date dry run of 5,000 nodes take less than 8 s."""
-    found = bench_graph.measure(tmp_path / "clone")
+@pytest.mark.parametrize(("size", "seconds"), zip(bench_graph.SIZES, (1.5, 4, 20), strict=True))
+def test_graph(tmp_path, size, seconds):
+    """Planning and an up-to-date dry run take less than this."""
+    found = bench_graph.measure(tmp_path / "clone", size)
     record(found)
-    assert found["graph: planning and dry run"]["value"] < 8
+    assert found[f"graph: planning and dry run of {size:,}"]["value"] < seconds
 
 
 def test_attacks():

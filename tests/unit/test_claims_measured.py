@@ -165,6 +165,22 @@ def test_what_else_is_compared_by_the_normal_distribution(files):
     assert norm.isf(margin.p["X"] / 2) == pytest.approx(12 / error, rel=0.06) and margin.measured["X"] == HOLDS
 
 
+def test_a_ratio_to_what_is_nothing_in_some_draws_is_judged_by_how_many_draws_agree(tmp_path):
+    """10 % against one image of 400, or none: the ratio is infinite in about every third draw."""
+    files = {name: outcomes(tmp_path / name, np.arange(N) >= N - n) for name, n in (("some", 40), ("one", 1))}
+    there, over = cells(a="some", b="one"), {"ratio": ["t | r | a", "t | r | b"]}
+    sure, unsure = verdicts(there, files, X={"greater": [over, 2]}), verdicts(there, files, X={"greater": [over, 39]})
+    assert sure.p["X"] == pytest.approx(2 / 1001) and sure.measured["X"] == HOLDS
+    assert 0.3 < unsure.p["X"] <= 1 and unsure.measured["X"] == UNDECIDED
+
+
+def test_draws_that_have_no_value_speak_for_nothing():
+    numbers = np.array([1.0, *[np.nan] * 500, *[1.0] * 500])
+    there = Cells([(Place("t", "r", "c", ""), lambda: Value(numbers))])
+    found = judge(claims(X={"greater": ["t | r | c", 0]})["X"], there)
+    assert found.whole.p_holds == pytest.approx(501 / 1001) and found.whole.p_reversed == 1
+
+
 @pytest.mark.parametrize(
     ("combination", "verdict"),
     [("all", REVERSED), ("most", HOLDS), ("any", HOLDS)],

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import sys
 
 import pandas as pd
 import pytest
@@ -137,6 +138,27 @@ def test_curves_draws_the_models_named(made, tmp_path, capsys):
 )
 def test_what_cannot_be_drawn_is_said(made, words, what):
     assert what in run("--results", made[0], "curves", *words)
+
+
+def test_curves_exports_every_number_to_tensorboard(made, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert run("--results", made[0], "curves", "resnet8w4.nat", "--tensorboard", tmp_path / "events") == 0
+    (folder,) = (tmp_path / "events").iterdir()
+    events = EventAccumulator(str(folder)).Reload()
+    (path,) = made[0].glob("*/*resnet8w4.nat.*/history.csv")
+    history = pd.read_csv(path).set_index("epoch")
+    assert folder.name == path.parent.name and {*events.Tags()["scalars"]} == {*history}
+    for column in history:
+        found = {event.step: event.value for event in events.Scalars(column)}
+        assert found == pytest.approx(history[column].dropna().to_dict())
+
+
+def test_without_tensorboard_it_is_named(made, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    words = ("--results", made[0], "curves", "resnet8w4.nat", "--tensorboard", tmp_path / "events")
+    assert "`pip install tensorboard`" in run(*words)
 
 
 def test_a_model_of_before_has_no_curves(results):

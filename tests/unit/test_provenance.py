@@ -237,9 +237,8 @@ def test_the_modules_of_a_training_are_those_of_its_terms_tuned_ones_too():
 
 def test_the_commit_and_whether_files_differ_from_it(tmp_path, monkeypatch):
     clone = tmp_path / "clone"
-    (clone / "src").mkdir(parents=True)
-    monkeypatch.setattr(provenance, "PACKAGE", clone / "src")
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    (clone / "src/package").mkdir(parents=True)
+    monkeypatch.setattr(provenance, "PACKAGE", clone / "src/package")
     assert provenance.git_state() == {"commit": None, "dirty": None}
 
     def git(*words):
@@ -255,6 +254,10 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path, monkeypatch):
     assert provenance.git_state() == {"commit": git("rev-parse", "HEAD").strip(), "dirty": False}
     (clone / "src" / "a.py").write_text("2")
     assert provenance.git_state()["dirty"] is True
+    # Installed inside of somebody's repository.
+    (clone / "env/site-packages/package").mkdir(parents=True)
+    monkeypatch.setattr(provenance, "PACKAGE", clone / "env/site-packages/package")
+    assert provenance.git_state() == {"commit": None, "dirty": None}
 
 
 def test_without_git_there_is_no_commit(monkeypatch):

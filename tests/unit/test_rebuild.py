@@ -123,6 +123,33 @@ def test_exact_takes_other_bits_for_a_failure(made, results):
     assert run("--results", results, "rebuild", node.id, "--alone", "--exact") == 1
 
 
+def test_examples_that_were_let_go_are_made_anew_for_what_reads_them_and_for_themselves(made, results):
+    craft = node_of(made[1], "craft", "resnet8w4.nat.fgsm")
+    attacked = next(node for node in made[1].nodes.values() if craft.id in node.parents.values())
+    (results / craft.artifact).rename(results / craft.folder / store.RELEASED)
+    assert craft.id in Rebuilder(results).sample(99, [], 0)
+    for each in (craft, attacked):
+        found = Rebuilder(results).rebuilt(each.id)
+        assert (found.outcome, found.why) == ("same", "")
+    # With another digest in its card they are other examples than those that were read.
+    card = store.read_card(results / craft.card)
+    card["outputs"][KINDS["craft"].artifact]["sha256"] = "0" * 64
+    store.write_card(results / craft.card, {key: value for key, value in card.items() if key != "seal"})
+    assert "does not come out the same" in Rebuilder(results).rebuilt(attacked.id).why
+    assert Rebuilder(results).rebuilt(craft.id).difference.endswith("only its digest remains")
+
+
+def test_the_vector_instructions_are_among_what_can_change_bits(made, results):
+    node = node_of(made[1], "pretrain", "resnet8w4.nat")
+    as_if_made_so(results, made[1], node, lambda t: t * (1 + 1e-6) if t.is_floating_point() else t)
+    card = store.read_card(results / node.card)
+    now = card["machine"]["instructions"]
+    for noted, changed in ("SSE9", ["SSE9", now]), (None, None):
+        card["machine"]["instructions"] = noted
+        store.write_card(results / node.card, {key: value for key, value in card.items() if key != "seal"})
+        assert Rebuilder(results).rebuilt(node.id).changed.get("instructions") == changed
+
+
 # ---- what cannot be made -------------------------------------------------------------------------------------------
 
 

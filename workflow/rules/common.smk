@@ -3,7 +3,13 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(workflow.basedir) / "src"
-sys.path.insert(0, str(SOURCE))
+if SOURCE.is_dir():
+    sys.path.insert(0, str(SOURCE))
+
+import robust_transfer
+
+# Unfolded by `robust-transfer init`, the workflow lies elsewhere than its code, which is the installed package's.
+SOURCE = Path(robust_transfer.__file__).parents[1]
 
 from robust_transfer.errors import UserError
 from robust_transfer import store

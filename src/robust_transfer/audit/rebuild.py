@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 OUTCOMES = ("same", "within", "beyond", "failed")
 """same: every bit. within: other bits, and every number that was compared lies in its stored interval. beyond: one does
 not, or nothing with an interval could be compared. failed: it could not be made."""
+LET_GO = "how is not known: what is stored was let go, and only its digest remains"
 FEW = 3
 """Evaluations by which something is judged that has no number of its own."""
 
@@ -129,9 +130,12 @@ class Rebuilder:
             to_see += [] if i in behind else self.cards[i]["parents"].values()
             behind.add(i)
         needed = [self.plan.nodes[i] for i in (node_id, *card["parents"].values())]
-        if gone := [node for node in needed if not (self.results / node.artifact).is_file()]:
-            return f"the artifact of {gone[0].id} is gone"
-        return ""
+        gone = [node for node in needed if not (self.results / node.artifact).is_file() and not self._released(node)]
+        return f"the artifact of {gone[0].id} is gone" if gone else ""
+
+    def _released(self, node: Node) -> bool:
+        """Whether its examples were let go, see gc: they are made anew where they are read."""
+        return store.is_released(self.results / node.artifact)
 
     def _rebuilt(self, node_id: str) -> Rebuilt:
         folder = self.results / self.plan.nodes[node_id].folder if node_id in self.plan.nodes else self.results
@@ -141,7 +145,8 @@ class Rebuilder:
             return found
         try:
             card = store.read_card(folder / store.CARD)
-            store.checked_artifact(folder, KINDS[found.kind].artifact)
+            if not self._released(self.plan.nodes[node_id]):
+                store.checked_artifact(folder, KINDS[found.kind].artifact)
             with self._scratch() as scratch:
                 now = self._made(self.plan.nodes[node_id], scratch)
                 found.seconds = now["seconds"]
@@ -161,14 +166,23 @@ class Rebuilder:
             shutil.rmtree(scratch, ignore_errors=True)  # links in it are taken away, and not what they lead to
 
     def _made(self, node: Node, scratch: Path) -> dict[str, Any]:
-        """Make a node in a scratch folder, in which all it goes back to are links to what is stored; its new card."""
+        """Make a node in a scratch folder, in which all it goes back to are links to what is stored; its new card.
+
+        Raises:
+            UserError: besides what its stage raises, where examples that it reads were let go and come out otherwise.
+        """
         from robust_transfer.run import nodes
 
         for other in self.plan.ancestry(node.parents.values()):
             link = scratch / other.folder
             link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.exists():
-                link.symlink_to((self.results / other.folder).resolve(), target_is_directory=True)
+            if link.exists():
+                continue
+            if other.id in node.parents.values() and self._released(other):
+                if self._made(other, scratch)["outputs"] != self.cards[other.id]["outputs"]:
+                    raise UserError(f"{other.id}, which was let go and is read by it, does not come out the same")
+                continue
+            link.symlink_to((self.results / other.folder).resolve(), target_is_directory=True)
         card = self.cards[node.id]
         device = "cpu" if card.get("device", "cpu") == "cpu" else "auto"
         self.plan.origin["machine"] = {"device": device, "checkpoint_seconds": 1e9}
@@ -180,9 +194,12 @@ class Rebuilder:
     def _compare(self, found: Rebuilt, then: dict[str, Any], now: dict[str, Any], scratch: Path) -> None:
         """Say what differs of a node whose bits do, and judge it by its numbers."""
         node = self.plan.nodes[found.id]
-        found.difference = difference(self.results / node.artifact, scratch / node.artifact)
+        stored = self.results / node.artifact
+        found.difference = difference(stored, scratch / node.artifact) if stored.exists() else LET_GO
         before, after = surroundings(then), surroundings(now)
         found.changed = {k: [before.get(k), v] for k, v in after.items() if before.get(k) != v}
+        if before["instructions"] is None:  # a card from before they were noted
+            found.changed.pop("instructions", None)
         pairs = [("", node)]
         pairs += [(f" in {child.id}", child) for child in self._judges(node)]
         for where, each in pairs:
@@ -230,7 +247,7 @@ class Rebuilder:
 
 def surroundings(card: dict[str, Any]) -> dict[str, Any]:
     """What of a card can change bits: machine, device, threads, versions and code, by name."""
-    machine = {name: card.get("machine", {}).get(name) for name in ("system", "processor", "cores")}
+    machine = {name: card.get("machine", {}).get(name) for name in ("system", "processor", "cores", "instructions")}
     return machine | {name: card.get(name) for name in ("device", "threads", "code")} | card.get("versions", {})
 
 

@@ -282,7 +282,12 @@ def _tails(a: Value, b: Value) -> tuple[float, float]:
     difference = a.numbers - b.numbers
     if len(difference) == 1:
         return (0.0 if difference[0] > 0 else 1.0), (0.0 if difference[0] < 0 else 1.0)
-    error = np.nanstd(difference[1:], ddof=1)
+    draws = difference[1:]
+    if not np.isfinite(
+        draws
+    ).all():  # a ratio to nothing has no standard error; draws without a value speak for neither
+        return tuple(float(1 + (~agree).sum()) / (len(draws) + 1) for agree in (draws > 0, draws < 0))
+    error = np.std(draws, ddof=1)
     if error > 0:
         return float(norm.sf(difference[0] / error)), float(norm.cdf(difference[0] / error))
     no_other = 1 / len(difference)

@@ -14,6 +14,7 @@ from pathlib import Path
 from robust_transfer.errors import UserError
 
 VERBS = (
+    "init",
     "status",
     "summary",
     "claims",

@@ -79,7 +79,7 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
             "modules": modules,
             "git": git,
             "versions": provenance.versions(),
-            "machine": provenance.machine(),
+            "machine": provenance.machine() | {"instructions": _vector_instructions()},
             "device": _device_name(job),
             "threads": threads,
             "started": started.isoformat(timespec="seconds"),
@@ -167,6 +167,13 @@ def _calm_torch(job: Job) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
+
+
+def _vector_instructions() -> str:
+    """Those of the processor that torch's kernels use, such as AVX512: with others the last bits are others."""
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
 
 
 def _device_name(job: Job) -> str:
