@@ -129,7 +129,7 @@ def git_state() -> dict[str, Any]:
         return {"commit": None, "dirty": None}
 
     # Without optional locks: a user's own `git commit` beside a run never meets a lock of ours.
-    words = ["git", "--no-optional-locks", "-C", PACKAGE]
+    words = ["git", "--no-optional-locks", "-C", str(PACKAGE)]
     words += ["status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=10)

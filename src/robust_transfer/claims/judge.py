@@ -286,7 +286,8 @@ def _tails(a: Value, b: Value) -> tuple[float, float]:
     if not np.isfinite(
         draws
     ).all():  # a ratio to nothing has no standard error; draws without a value speak for neither
-        return tuple(float(1 + (~agree).sum()) / (len(draws) + 1) for agree in (draws > 0, draws < 0))
+        greater, less = ((1 + (~agree).sum()) / (1 + len(draws)) for agree in (draws > 0, draws < 0))
+        return float(greater), float(less)
     error = np.std(draws, ddof=1)
     if error > 0:
         return float(norm.sf(difference[0] / error)), float(norm.cdf(difference[0] / error))

@@ -286,6 +286,7 @@ METRICS: dict[str, Callable[..., Estimate]] = {
     "mean_improvement_average_certified_radius": mean_improvement(acr),
     "classes": classes,
     "train_images_a_class": images_a_class("train", "validation"),
+    "validation_images_a_class": images_a_class("validation"),
     "test_images_a_class": images_a_class("test"),
     "choice_accuracy": choice_accuracy,
     "choice_ties": choice_ties,

@@ -443,6 +443,8 @@ class Renofeation(Paper[Section]):
             for column in ("train images a class", "test images a class", "classes"):
                 cell = shows(column.replace(" ", "_"), data=task.data.node)
                 yield from self.on(target, target, column, cell)
+            held_out = shows("validation_images_a_class", data=task.data.node)
+            yield from ours(placed(target, "of the former for validation", held_out), True)
 
     def on(self, target: str, row: str, column: str, *cells: Cell) -> Iterator[Cell]:
         """Cells of a target in one place."""
