@@ -8,7 +8,8 @@ from test_custom import SECTION
 
 from robust_transfer.claims import spec
 from robust_transfer.errors import UserError
-from robust_transfer.plan import claims
+from robust_transfer.plan import claims, freeze
+from robust_transfer.run.products import studies_of
 from robust_transfer.studies import PAPERS
 from workspace import merged, planned
 
@@ -46,6 +47,12 @@ def test_those_of_all_are_those_of_each_together(plan):
         study: product.spec["claims"][study] for study, product in zip(PAPERS, each, strict=True)
     }
     assert whole.spec["cells"] == [cell for product in each for cell in product.spec["cells"]]
+
+
+def test_they_are_told_in_the_order_of_the_config(tmp_path):
+    order = ["vaishnavi", "davchev", "cartl"]
+    frozen = freeze.thaw(freeze.freeze(planned(FIRST, studies=order, main_study="cartl"), tmp_path))
+    assert studies_of(frozen.products["claims"].spec) == order
 
 
 def test_another_claim_is_another_product(plan, monkeypatch, tmp_path):

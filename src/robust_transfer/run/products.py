@@ -88,7 +88,8 @@ def _verdicts(spec: dict[str, Any], artifact_of: Callable[[str], Path]) -> dict[
     from robust_transfer.plan.claims import claims_of
 
     found = []
-    for study, sha256 in spec["claims"].items():
+    for study in studies_of(spec):
+        sha256 = spec["claims"][study]
         cells = [cell for cell in spec["cells"] if cell["study"] == study]
         found.append(verdicts.verdicts(study, claims_of(study, sha256), cells, artifact_of))
     frame = pd.concat(found, ignore_index=True)
@@ -98,6 +99,14 @@ def _verdicts(spec: dict[str, Any], artifact_of: Callable[[str], Path]) -> dict[
         ".parquet": partial(frame.to_parquet, index=False),
         ".md": lambda path: path.write_text(text, encoding="utf-8"),
     }
+
+
+def studies_of(spec: dict[str, Any]) -> list[str]:
+    """The studies whose claims are judged, in the order of the config: that of the cells, because the keys of a frozen
+    plan are sorted. Those without cells come last.
+    """
+    in_order = [*(cell["study"] for cell in spec["cells"]), *spec["claims"]]
+    return sorted(spec["claims"], key=in_order.index)
 
 
 def _figure(frame, spec: dict[str, Any], artifact_of: Callable[[str], Path]) -> dict[str, Any]:
