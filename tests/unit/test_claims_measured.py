@@ -10,7 +10,17 @@ from scipy.stats import binom, norm
 from robust_transfer.claims import spec
 from robust_transfer.claims.cells import Cells, Missing, Place, Resamples, Value, measured
 from robust_transfer.claims.judge import holm, judge
-from robust_transfer.claims.verdicts import HOLDS, NOT_TESTABLE, REVERSED, UNDECIDED, counts, of_measured, page, screen
+from robust_transfer.claims.verdicts import (
+    HOLDS,
+    NOT_TESTABLE,
+    REVERSED,
+    UNDECIDED,
+    counts,
+    of_measured,
+    page,
+    screen,
+    short,
+)
 from robust_transfer.tables.metrics import metric
 
 N = 400
@@ -321,5 +331,8 @@ def test_verdicts_are_told_study_by_study(files):
     assert said == ["s: 1 holds, 1 reversed, 1 not testable (printed: 3 holds)", "  reversed Y: so"]
     many = pd.concat([frame.assign(measured=REVERSED)] * 20)
     assert screen(many, "there")[-1] == "  and 32 more: there/s.md" and len(screen(many, "there")) == 30
+    rows = short(frame, "Measured at scale x").splitlines()
+    assert rows[0] == "### s" and rows[-1] == "Measured at scale x."
+    assert [cell.strip() for cell in rows[7].split("|")[1:5]] == ["Y", "so", "holds 1/1", "reversed 0/1"]
     text = page(frame, "Measured at scale x")
     assert "- Measured, Y: 70 against 50." in text and "- Measured at scale x.\n" in text

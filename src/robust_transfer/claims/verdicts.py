@@ -135,6 +135,24 @@ def page(frame: pd.DataFrame, caption: str) -> str:
     return "\n".join(lines)
 
 
+def short(frame: pd.DataFrame, caption: str) -> str:
+    """The verdicts alone, a row a claim, in Markdown; for a page of one's own. caption: see page."""
+    lines = []
+    for study, of_study in frame.groupby("study", sort=False):
+        shown = pd.DataFrame(
+            {
+                "": of_study.id,
+                "claim": of_study.claim,
+                "printed": list(map(_of, of_study.printed, of_study.printed_k, of_study.printed_n)),
+                "measured": list(map(_of, of_study.measured, of_study.k, of_study.n)),
+                "p": of_study.p.map(p_value),
+            }
+        )
+        found = f"Measured: {counts(of_study.measured)}. In print: {counts(of_study.printed)}."
+        lines += [f"### {study}", "", found, "", shown.to_markdown(index=False, disable_numparse=True), ""]
+    return "\n".join([*lines, f"{caption}."])
+
+
 def screen(frame: pd.DataFrame, where: str) -> list[str]:
     """Lines that say, study by study, how many claims hold, and name those that are reversed. where: the pages lie."""
     lines, shown = [], max(FEWEST, SCREEN // frame.study.nunique() - 2)
