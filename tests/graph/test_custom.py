@@ -340,7 +340,7 @@ MISTAKES = [
     ({"methods": None}, "methods: missing", "models that are trained already"),
     ({"models": {"Mine": {"network": "resnet", "file": "m.pt"}}}, "models.Mine.target: missing", "add it"),
     ({"models": {"Mine": {"target": "Hgh", "network": "resnet", "file": "m"}}}, "models.Mine.target: unknown", "High?"),
-    ({"models": {"Mine": {"target": "High", "network": "resnet"}}}, "models.Mine.file: missing", "add it"),
+    ({"models": {"Mine": {"target": "High", "network": "resnet"}}}, "models.Mine.weights: give either", "or a file"),
     ({"models": {"Mine": {"target": "High", "network": "resnet", "file": "m.pt"}}}, "models.Mine.file: ", "; put"),
     (
         {"models": {"Head": {"target": "High", "network": "resnet", "file": "m.pt", "sha256": "0" * 64}}},

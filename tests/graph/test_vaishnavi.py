@@ -367,7 +367,10 @@ def test_a_source_can_be_brought_as_a_file():
             "vaishnavi.brought.ST.weights: torchvision has weights for",
         ),
         ({"brought": {"AT": {}}}, "vaishnavi.brought.AT.weights: give either the published name of the weights, or"),
-        ({"brought": {"AT": {"file": "a.pt"}}}, "vaishnavi.brought.AT.sha256: file and sha256 go together"),
+        (
+            {"brought": {"AT": {"file": "a.pt"}}},
+            "vaishnavi.brought.AT.file: data/weights/a.pt is missing; put the",
+        ),
         ({"brought": {"XY": {"weights": "A"}}}, "vaishnavi.brought.XY: unknown key; the keys here are ST, AT, CR"),
         ({"attack": {"algorithm": "feature"}}, "vaishnavi.attack.algorithm: 'feature' is unknown; write one of pgd"),
         ({"smoothing": {"sigma": 0}}, "vaishnavi.smoothing.sigma: 0 is not allowed; wanted: more than 0"),

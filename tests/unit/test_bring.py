@@ -1,6 +1,7 @@
 """Sources that were trained elsewhere, from checkpoint files; and what a transfer does with a normalisation."""
 
 import hashlib
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from robust_transfer.data import tensors
 from robust_transfer.errors import UserError
 from robust_transfer.models import files
+from robust_transfer.models.classifier import predict
 from robust_transfer.models.spectral import average_residuals
 from robust_transfer.plan.specs import CifarResNet, Normalise, Recipe, Schedule, TorchvisionNet
 from robust_transfer.stages import bring
@@ -43,7 +45,7 @@ def job_of(folder, content, sha256=None, network=NETWORK):
 def test_a_state_dict_with_torchvisions_keys(tmp_path, theirs, wrapped):
     state = theirs.state_dict()
     job = job_of(tmp_path, {"state_dict": state, "epoch": 3} if wrapped else state)
-    assert bring.run(job) == {"origin": "some.pt", "classes": 7}
+    assert bring.run(job) == {"origin": "some.pt", "classes": 7, "names": "torchvision, robustness of MadryLab"}
     ours, spec, channels, classes = files.load(job.output)
     assert (spec, channels, classes) == (NETWORK, 3, 7)
     images = torch.rand(2, 3, 64, 64)
@@ -67,12 +69,12 @@ class Anything:
 @pytest.mark.parametrize(
     ("content", "sha256", "words"),
     [
-        ({"fc.weight": torch.zeros(1)}, "0" * 64, "has the sha256 .*, not 0000"),
-        ({"module.fc.weight": torch.zeros(1)}, None, "some.pt does not hold the weights of resnet18: 'module.fc"),
-        ({"conv1.weight": torch.zeros(1)}, None, "some.pt does not hold the weights of resnet18: .*Missing key"),
+        ({"fc.weight": torch.zeros(1, 1)}, "0" * 64, "has the sha256 .*, not 0000.*inspect FILE --rec"),
+        ({"odd.weight": torch.zeros(1, 1)}, None, "the weights of resnet18: .*holds odd.weight, which the network has"),
+        ({"conv1.weight": torch.zeros(1, 1)}, None, "does not hold the weights of resnet18: it lacks stem.1.weight, "),
         ({"state_dict": {"epoch": 3}}, None, "holds no state dict"),
         ([1, 2], None, "holds no state dict"),
-        (Anything(), None, "holds no plain tensors"),
+        (Anything(), None, "holds more than tensors"),
     ],
 )
 def test_other_files_are_refused(tmp_path, content, sha256, words):
@@ -90,7 +92,7 @@ def test_a_network_of_ours_is_brought_with_its_own_names(tmp_path):
 
 
 def test_weights_by_name_are_refused_where_none_are_published():
-    with pytest.raises(ValidationError, match="weights: none are published for cifar-resnet; give file and sha256"):
+    with pytest.raises(ValidationError, match="weights: none are published for cifar-resnet; give a file"):
         bring.Bring(network=SMALL, weights="IMAGENET1K_V1")
 
 
@@ -149,13 +151,16 @@ def test_a_random_start_has_the_normalisation_of_its_network():
 # ---- our own names -------------------------------------------------------------------------------------------------
 
 
-def own_job(folder, network, name, data=None, **more):
-    """A job that brings data_root/weights/NAME as this network. data: (channels, classes) that it must fit."""
+def own_job(folder, network, name, data=None, role="data"):
+    """A job that brings data_root/weights/NAME as this network. data: (channels, classes) that it must fit, or what
+    stands for the data set in that role.
+    """
     file = folder / "weights" / name
     spec = {"network": network.canonical(), "file": name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     job = SimpleNamespace(spec=KINDS["bring"].parse(spec), data_root=folder, output=folder / "model.safetensors")
-    job.has = lambda role: data is not None
-    job.parents, job.parent = {"data": SimpleNamespace(slug="the-data")}, lambda role: data
+    job.has = lambda asked: data is not None and asked == role
+    job.parents, job.parent = {role: SimpleNamespace(slug="the-data")}, lambda asked: data
+    job.device = torch.device("cpu")
     return job
 
 
@@ -196,14 +201,14 @@ def test_a_head_with_hidden_layers_and_averaged_blocks_come_along(tmp_path, ours
 @pytest.mark.parametrize(
     ("network", "data", "words"),
     [
-        (SMALL, (1, 4), "is for images of 1 channels and 3 classes, and the-data has 1 and 4; name another target"),
+        (SMALL, (1, 4), "is for images of 1 channels and 3 classes, and the-data has 1 and 4; name other data, or"),
         (SMALL, (3, 3), "is for images of 1 channels and 3 classes, and the-data has 3 and 3"),
         (SMALL.model_copy(update={"width": 8}), None, "does not hold the weights of resnet4w8: they are those of {.*4"),
     ],
 )
 def test_what_does_not_fit_is_said(tmp_path, ours, monkeypatch, network, data, words):
     files.save(tmp_path / "weights" / "a.safetensors", ours, SMALL, 1, 3)
-    monkeypatch.setattr(tensors, "load", lambda path: SimpleNamespace(channels=path[0], classes=path[1]))
+    monkeypatch.setattr(tensors, "load", lambda path, **_: SimpleNamespace(channels=path[0], classes=path[1]))
     with pytest.raises(UserError, match=words):
         bring.run(own_job(tmp_path, network, "a.safetensors", data))
 
@@ -211,12 +216,117 @@ def test_what_does_not_fit_is_said(tmp_path, ours, monkeypatch, network, data, w
 def test_a_model_that_is_evaluated_needs_a_head(tmp_path, ours, monkeypatch):
     state = {name: tensor for name, tensor in ours.state_dict().items() if not name.startswith("head.")}
     torch.save(state, tmp_path / "weights" / "a.pt")
-    monkeypatch.setattr(tensors, "load", lambda path: SimpleNamespace(channels=1, classes=2))
+    monkeypatch.setattr(tensors, "load", lambda path, **_: SimpleNamespace(channels=1, classes=2))
     with pytest.raises(UserError, match=r"a\.pt holds features without a head"):
         bring.run(own_job(tmp_path, SMALL, "a.pt", (1, 2)))
 
 
 def test_a_broken_safetensors_file(tmp_path, ours):
     (tmp_path / "weights" / "a.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(UserError, match=r"holds no plain tensors"):
+    with pytest.raises(UserError, match=r"is no checkpoint that can be read"):
         bring.run(own_job(tmp_path, SMALL, "a.safetensors"))
+
+
+# ---- a source's own accuracy ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def set_of(monkeypatch):
+    """Makes a data set of images whose labels are right at this share under a network, wrong at the others."""
+
+    def make(network, share, count=60):
+        images = torch.randint(0, 256, (count, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+        labels = predict(network, images).argmax(1)
+        labels[int(share * count) :] = (labels[int(share * count) :] + 1) % 3
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(3))
+        test = tensors.TensorSplit(images[order], labels[order])
+        found = SimpleNamespace(channels=1, classes=3, test=test)
+        monkeypatch.setattr(tensors, "load", lambda *_, **__: found)
+        return found
+
+    return make
+
+
+def test_the_accuracy_of_a_source_is_measured_when_it_is_brought(tmp_path, ours, set_of):
+    torch.save(ours.state_dict(), tmp_path / "weights" / "a.pt")
+    about = bring.run(own_job(tmp_path, SMALL, "a.pt", set_of(ours, 0.5), role="own"))
+    assert about == {"origin": "a.pt", "classes": 3, "accuracy": 50.0, "n": 60}
+
+
+def test_of_many_test_images_a_thousand_are_looked_at(tmp_path, ours, set_of, monkeypatch):
+    monkeypatch.setattr(bring, "LOOKED_AT", 20)
+    monkeypatch.setattr(bring, "BATCH", 7)
+    torch.save(ours.state_dict(), tmp_path / "weights" / "a.pt")
+    about = bring.run(own_job(tmp_path, SMALL, "a.pt", set_of(ours, 1), role="own"))
+    assert (about["accuracy"], about["n"]) == (100, 20)
+
+
+@pytest.mark.parametrize(("share", "broken"), [(0.35, True), (0.38, False)])
+def test_a_source_that_is_hardly_better_than_chance_is_refused(tmp_path, ours, set_of, share, broken):
+    # Of 3 classes chance is 33.3 %, and the least that is taken 36.7 %.
+    torch.save(ours.state_dict(), tmp_path / "weights" / "a.pt")
+    job = own_job(tmp_path, SMALL, "a.pt", set_of(ours, share, 100), role="own")
+    if not broken:
+        assert bring.run(job)["accuracy"] == 38
+        return
+    with pytest.raises(UserError, match=r"a\.pt is broken, .*: 35 % of the test images of the-data right, where"):
+        bring.run(job)
+    assert not job.output.exists()
+
+
+# ---- the hub -------------------------------------------------------------------------------------------------------
+
+HUB = {"hub": "some-lab/robust-nets", "file": "nets/a.pt", "revision": "c0ffee" * 6 + "abcd"}
+
+
+def hub_job(folder, **more):
+    job = SimpleNamespace(
+        spec=KINDS["bring"].parse({"network": SMALL.canonical(), **HUB, **more}),
+        data_root=folder,
+        output=folder / "model.safetensors",
+        has=lambda role: False,
+    )
+    return job
+
+
+def pretend_hub(monkeypatch, content=None, error=None):
+    """A huggingface_hub in place of the library's; returns what it is asked."""
+    asked = []
+
+    def hf_hub_download(repo_id, filename, revision, local_dir):
+        asked.append((repo_id, filename, revision))
+        if error:
+            raise error
+        (local_dir / filename).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, local_dir / filename)
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=hf_hub_download))
+    return asked
+
+
+def test_a_file_of_the_hub_is_fetched_once(tmp_path, ours, monkeypatch):
+    asked = pretend_hub(monkeypatch, ours.state_dict())
+    for _ in range(2):
+        about = bring.run(hub_job(tmp_path))
+    assert asked == [(HUB["hub"], HUB["file"], HUB["revision"])]
+    assert about["origin"] == f"hub/some-lab--robust-nets/{HUB['revision']}/nets/a.pt"
+    images = torch.rand(2, 1, 8, 8)
+    assert torch.equal(files.load(tmp_path / "model.safetensors")[0](images), ours(images))
+    with pytest.raises(UserError, match=r"has the sha256 .* not 0000"):
+        bring.run(hub_job(tmp_path, sha256="0" * 64))
+
+
+def test_without_the_hubs_library_or_its_file_the_way_by_hand_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UserError, match=r"not installed: pip install huggingface_hub, or put nets/a"):
+        bring.run(hub_job(tmp_path))
+    pretend_hub(monkeypatch, error=OSError("no connection"))
+    with pytest.raises(UserError, match=r"nets/a\.pt of some-lab/robust-nets can't be fetched \(no connection\); put"):
+        bring.run(hub_job(tmp_path))
+
+
+@pytest.mark.parametrize("wrong", [{"revision": None}, {"revision": "main"}, {"hub": "a"}, {"file": None}])
+def test_a_file_of_the_hub_is_named_by_its_commit(wrong):
+    given = {name: value for name, value in (HUB | wrong).items() if value}
+    with pytest.raises(ValidationError):
+        bring.Bring(network=SMALL, **given)

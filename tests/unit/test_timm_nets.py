@@ -351,5 +351,5 @@ def test_a_state_dict_of_timms_is_brought(tmp_path):
 
 def test_normalisation_of_brought_weights_has_to_be_said(tmp_path):
     spec = SPECS["resnet"]
-    with pytest.raises(UserError, match=r"expect images normalised by .*0\.485.*write that as the network's normalise"):
+    with pytest.raises(UserError, match=r"as the network's normalise, like {mean: \[0\.485.* which the library's own"):
         brought(tmp_path, spec, theirs(spec).state_dict())

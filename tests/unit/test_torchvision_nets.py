@@ -13,7 +13,7 @@ from torch import nn
 
 from robust_transfer.attacks.ready import attack_ready
 from robust_transfer.errors import UserError
-from robust_transfer.models import files
+from robust_transfer.models import checkpoints, files, fits
 from robust_transfer.models.classifier import reset_last
 from robust_transfer.plan.specs import IMAGENET, Normalise, TorchvisionNet
 
@@ -167,8 +167,9 @@ def test_a_saved_one_comes_back_bit_for_bit(tmp_path):
     ],
 )
 def test_keys_of_another_model_are_refused(name, key):
-    with pytest.raises(ValueError, match=f"'{key}' is no key of torchvision's {name}"):
-        spec_of(name).renamed({key: torch.zeros(1)})
+    checkpoint = checkpoints.unwrapped({key: torch.zeros(1, 1)}, "some.pt")
+    with pytest.raises(UserError, match=rf"some\.pt does not hold the weights of {name}: it lacks"):
+        fits.fitted(spec_of(name), checkpoint, "some.pt")
 
 
 def test_images_of_other_than_three_channels_are_refused():

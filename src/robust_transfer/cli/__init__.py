@@ -26,6 +26,7 @@ VERBS = (
     "audit",
     "rebuild",
     "curves",
+    "inspect",
     "pack",
     "verify",
     "config",

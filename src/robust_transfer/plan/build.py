@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import AnyAttack, AnyDataset, AnyNetwork, Augmentation, Recipe, Smoothing, Spec
+from robust_transfer.specs.origins import Origin
 from robust_transfer.stages.bring import Bring
 from robust_transfer.stages.certify import Certify
 from robust_transfer.stages.choose import Choose
@@ -37,16 +38,17 @@ def prepare(plan: Plan, dataset: AnyDataset) -> Node:
 def bring(
     plan: Plan,
     network: AnyNetwork,
-    weights: str | None = None,
-    file: str | None = None,
-    sha256: str | None = None,
+    origin: Origin,
     data: Node | None = None,
+    own: Node | None = None,
 ) -> Node:
-    """A model that was trained elsewhere: torchvision's name of its weights, or a file and its sha256.
+    """A model that was trained elsewhere. origin: of a file with its sha256.
 
-    data: what it must fit, where it is not to be transferred but evaluated as it is.
+    data: what it must fit, where it is not to be transferred but evaluated as it is. own: of one that is transferred,
+    the data of its own classes, on which its accuracy is measured first.
     """
-    return node(plan, "bring", Bring(network=network, weights=weights, file=file, sha256=sha256), data=data)
+    given = {name: getattr(origin, name) for name in Origin.model_fields}
+    return node(plan, "bring", Bring(network=network, **given), data=data, own=own)
 
 
 def pretrain(plan: Plan, data: Node, recipe: Recipe) -> Node:

@@ -61,7 +61,7 @@ def misfits(plan: Plan, data_root: Path) -> Iterator[Misfit]:
         if isinstance(spec, Dataset):
             facts_of[node.id] = _facts(spec, data_root)
             continue
-        data = plan.nodes[node.parents["data"]] if "data" in node.parents else None
+        data = next((plan.nodes[node.parents[role]] for role in ("data", "own") if role in node.parents), None)
         facts = facts_of[data.id] if data else Facts()
         parents = {role: models[i] for role, i in node.parents.items() if i in models and role != "tuned"}
         if isinstance(spec, Recipe | Bring | Choose):

@@ -1,14 +1,15 @@
 """Network architectures."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from robust_transfer.specs.fields import Number, Positive, Spec, WholeNumber, in_pixels
+from robust_transfer.specs.layouts import Layout, layout_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,6 +56,18 @@ class Normalise(Spec):
         channels = islice(zip(cycle(means), cycle(stds), strict=False), count)
         return max(max(mean, 1 - mean) / std for mean, std in channels)
 
+    def agrees(self, other: "Normalise") -> bool:
+        """Whether another does the same, up to how far people round such numbers (1e-4)."""
+        for own, others in ((self.mean, other.mean), (self.std, other.std)):
+            ones, twos = (value if isinstance(value, list) else [value] for value in (own, others))
+            count = max(len(ones), len(twos))
+            if len(ones) not in (1, count) or len(twos) not in (1, count):
+                return False
+            pairs = islice(zip(cycle(ones), cycle(twos), strict=False), count)
+            if any(abs(one - two) > 1e-4 for one, two in pairs):
+                return False
+        return True
+
 
 IMAGENET = Normalise(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 """The numbers that networks trained on ImageNet expect."""
@@ -85,6 +98,8 @@ class Network(Spec):
     """Whether weights are published for it, which `published` gives by their name."""
     channels: ClassVar[int | None] = None
     """Of the only images that it takes; None takes any."""
+    layouts: ClassVar[tuple[Layout, ...]] = ()
+    """The names that other libraries have for its tensors."""
 
     if TYPE_CHECKING:
         family: str  # the tag that tells the forms apart, a literal in each
@@ -144,9 +159,28 @@ class Network(Spec):
         """
         raise NotImplementedError
 
+    def names(self, theirs: Collection[str]) -> dict[str, str]:
+        """The names of a state dict's tensors -> ours, of all that take part in what the network computes.
+
+        theirs: names of one of its layouts, or ours. What no layout knows keeps its name.
+        """
+        layout = layout_of(theirs, self.layouts)
+        if layout is None:
+            return {name: name for name in theirs}
+        return {name: layout.ours(name) or name for name in theirs if not layout.is_idle(name)}
+
     def renamed(self, state: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
-        """A state dict with the names of the network's own library, under those of the built network."""
-        return dict(state)
+        """A state dict with the names of one of its layouts, under ours; see names."""
+        return {ours: state[theirs] for theirs, ours in self.names(state).items()}
+
+    @classmethod
+    def like(cls, shapes: Mapping[str, tuple[int, ...]]) -> Self | None:
+        """The network of this family that tensors of these names (ours) and shapes would be of, as far as they tell.
+
+        Returns:
+            None where they are of no such network.
+        """
+        return None
 
 
 class Residual(Network):

@@ -1,17 +1,18 @@
 """bring: a model that was trained elsewhere, by its torchvision name or from a checkpoint file.
 
-Parents: none of a model to transfer from; data, of one that is evaluated as it is: the images and classes it must fit.
+Parents: data, of a model that is evaluated as it is: the images and classes it must fit; own, of one to transfer from,
+where it is known: the data set of its own classes, on which its accuracy is measured first.
 """
 
-import hashlib
-import pickle
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
+from robust_transfer import store
 from robust_transfer.errors import UserError
 from robust_transfer.models.families import AnyNetwork
 from robust_transfer.specs.origins import Origin
@@ -19,12 +20,12 @@ from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from robust_transfer.data.tensors import TensorSplit
+    from robust_transfer.models.checkpoints import Checkpoint
     from robust_transfer.models.classifier import Classifier
 
-HEADLESS = 2
-"""Classes of the head that weights without one get."""
+LOOKED_AT, BATCH = 1000, 250
+"""Test images on which a source's own accuracy is measured before it is transferred, and how many pass together."""
 
 
 class Bring(Origin):
@@ -33,9 +34,11 @@ class Bring(Origin):
     network: AnyNetwork
 
     @model_validator(mode="after")
-    def _are_published(self):
+    def _is_known(self):
+        if self.file and self.sha256 is None and self.hub is None:  # a commit names the bytes as well
+            raise ValueError("sha256: missing; a node names the very bytes that it reads")
         if self.weights and not self.network.has_weights:
-            raise ValueError(f"weights: none are published for {self.network.family}; give file and sha256")
+            raise ValueError(f"weights: none are published for {self.network.family}; give a file")
         return self
 
 
@@ -47,92 +50,119 @@ def run(job: Job) -> dict[str, Any]:
     import torch
 
     from robust_transfer.data import tensors
-    from robust_transfer.models import files
+    from robust_transfer.models import checkpoints, files, fits
 
-    network, folder, metadata = job.spec.network, job.data_root / "weights", {}
+    network, folder = job.spec.network, job.data_root / "weights"
     if job.spec.file:
-        state, origin = weights_in(folder / job.spec.file, job.spec.sha256), job.spec.file
-        metadata = files.metadata(folder / job.spec.file)
+        if job.spec.hub:
+            _fetch(job.spec, folder)
+        checkpoint, origin = _checked(folder / job.spec.path, job.spec.sha256, job.spec.entry), job.spec.path
     else:
         state, origin = network.published(job.spec.weights, folder)
-    try:
-        model, channels, classes = _fitted(network, state, metadata)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"{origin} does not hold the weights of {network.slug}: {error}") from None
+        checkpoint = checkpoints.unwrapped(state, origin)
+    network = _as_described(network, checkpoint, origin)
+    model, found = fits.fitted(network, checkpoint, origin)
     if not all(tensor.isfinite().all() for tensor in model.state_dict().values() if torch.is_floating_point(tensor)):
         raise UserError(f"{origin} holds weights that are not finite; fetch it again")
-    if job.has("data"):
-        data = tensors.load(job.parent("data"))
-        if not any(parameter.any() for parameter in model.head.parameters()):
+    about: dict[str, Any] = {"origin": origin, "classes": found.classes}
+    about |= {"names": found.layout} if found.layout else {}
+    for role in (role for role in ("data", "own") if job.has(role)):
+        data = tensors.load(job.parent(role), data_root=job.data_root)
+        if found.headless:
             raise UserError(f"{origin} holds features without a head; what is evaluated as it is needs one")
-        if (channels, classes) != (data.channels, data.classes):
+        if (found.channels, found.classes) != (data.channels, data.classes):
             raise UserError(
-                f"{origin} is for images of {channels} channels and {classes} classes, and {job.parents['data'].slug} "
-                f"has {data.channels} and {data.classes}; name another target, or another file"
+                f"{origin} is for images of {found.channels} channels and {found.classes} classes, and "
+                f"{job.parents[role].slug} has {data.channels} and {data.classes}; name other data, or another file"
             )
-    files.save(job.output, model, network, channels, classes)
-    return {"origin": origin, "classes": classes}
+        if role == "own":
+            about["accuracy"], about["n"] = _accuracy(model.to(job.device), data.test)
+            _must_be_better_than_chance(origin, about["accuracy"], found.classes, job.parents[role].slug)
+    files.save(job.output, model.cpu(), network, found.channels, found.classes)
+    return about
 
 
-def _fitted(
-    network: AnyNetwork, state: Mapping[str, "Tensor"], metadata: Mapping[str, Any]
-) -> tuple["Classifier", int, int]:
-    """The network with the weights of a state dict; and its channels and classes, as the tensors' shapes say.
-
-    metadata: what the file says of the network, where this project wrote it.
-
-    Raises:
-        ValueError, RuntimeError: where they are the weights of another network.
-    """
+def _accuracy(model: "Classifier", images: "TensorSplit") -> tuple[float, int]:
+    """In per cent, on at most LOOKED_AT images, evenly spaced; and on how many."""
     import torch
 
-    from robust_transfer.models import files
+    from robust_transfer.models.classifier import predict
 
-    if metadata:
-        averaged = {"averaged_units": metadata["network"].pop("averaged_units", 0)}
-        if metadata["network"] != network.canonical():
-            raise ValueError(f"they are those of {metadata['network']}; describe the network like that in the config")
-        network = network.with_(**{name: count for name, count in averaged.items() if count})
-    renamed = network.renamed(state)
-    channels = next((t.shape[1] for name, t in renamed.items() if name.startswith("stem.") and t.ndim == 4), 3)
-    classes = metadata.get("classes") or (len(renamed["head.bias"]) if "head.bias" in renamed else HEADLESS)
-    model = files.build(network, channels, classes)
-    if "head" in metadata:
-        model.renew_head(classes, **metadata["head"])
-    if not any(name.startswith("head.") for name in renamed):
-        renamed |= {f"head.{name}": torch.zeros_like(p) for name, p in model.head.named_parameters()}
-    model.load_state_dict(renamed)
-    return model, channels, classes
+    chosen = torch.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).round().long()
+    some = replace(images, kept=images.kept[chosen], labels=images.labels[chosen])
+    device = next(model.parameters()).device
+    logits = torch.cat([predict(model, pixels.to(device)).cpu() for pixels, _ in some.plain(BATCH)])
+    return round(100 * float((logits.argmax(1) == some.labels).float().mean()), 2), len(chosen)
 
 
-def weights_in(file: Path, sha256: str) -> dict[str, "Tensor"]:
-    """The state dict in a checkpoint file: .safetensors, or of torch.save, alone or under the key `state_dict`.
+def _must_be_better_than_chance(origin: str, accuracy: float, classes: int, data: str) -> None:
+    """Refuse a source that is hardly better than chance, before anything is built on it."""
+    chance = 100 / classes
+    if accuracy < chance + (100 - chance) / 20:
+        raise UserError(
+            f"{origin} is broken, or not what the config says: {accuracy:g} % of the test images of {data} right, "
+            f"where chance is {chance:.3g} %; mostly it is the network's normalise, the order of the classes, or other "
+            "training data; mend that, or bring another"
+        )
+
+
+def _fetch(origin: Bring, folder: Path) -> None:
+    """Fetch a file of the Hugging Face hub, where it is not there yet. folder: data_root/weights.
 
     Raises:
-        UserError: where the file is missing, is not the one with this sha256, or holds no plain tensors.
+        UserError: where the library for that is missing, or the file cannot be had.
     """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not file.exists():
-        raise UserError(f"{file} is missing; put the checkpoint there")
-    with file.open("rb") as content:
-        if (found := hashlib.file_digest(content, "sha256").hexdigest()) != sha256:
-            raise UserError(
-                f"{file} has the sha256 {found}, not {sha256}; put the right file there, or mend the config"
-            )
+    file, hub, name = folder / str(origin.path), str(origin.hub), str(origin.file)
+    if file.is_file():
+        return
+    by_hand = f"put {name} of {hub} at {file} by hand"
     try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
-        reason = str(error) or "it is empty"
-        raise UserError(f"{file} holds no plain tensors ({reason}); save a state dict alone") from None
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise UserError(f"{file} holds no state dict (names and tensors); save one")
-    return dict(state)
+        from huggingface_hub import hf_hub_download
+    except ImportError:
+        raise UserError(
+            f"{hub} is of the Hugging Face hub, and huggingface_hub is not installed: pip install "
+            f"huggingface_hub, or {by_hand}"
+        ) from None
+    local = file.parents[len(PurePosixPath(name).parts) - 1]
+    try:
+        hf_hub_download(repo_id=hub, filename=name, revision=origin.revision, local_dir=local)
+    except (OSError, ValueError) as error:  # the library's own errors are OSErrors and ValueErrors
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserError(f"{name} of {hub} can't be fetched ({reason}); {by_hand}") from None
+
+
+def _checked(file: Path, sha256: str | None, entry: str | None) -> "Checkpoint":
+    """What a file holds, if it is the one with this sha256 (where one is given).
+
+    Raises:
+        UserError: as checkpoints.read, and for another file.
+    """
+    from robust_transfer.models import checkpoints
+
+    if sha256 and file.is_file() and (found := store.sha256_of(file)) != sha256:
+        raise UserError(
+            f"{file} has the sha256 {found}, not {sha256}; put the right file there, or, if this one is meant, "
+            "`robust-transfer inspect FILE --record` (and mend the sha256, if the config has one)"
+        )
+    return checkpoints.read(file, entry)
+
+
+def _as_described(network: AnyNetwork, checkpoint: "Checkpoint", origin: str) -> AnyNetwork:
+    """The network, with what the file says beyond its spec where this project wrote it: blocks that average.
+
+    Raises:
+        UserError: where the file says that it is of another network.
+    """
+    if not checkpoint.about:
+        return network
+    described = dict(checkpoint.about["network"])
+    averaged = described.pop("averaged_units", 0)
+    if described != network.canonical():
+        raise UserError(
+            f"{origin} does not hold the weights of {network.slug}: they are those of {described}; describe the "
+            "network like that in the config"
+        )
+    return network.with_(averaged_units=averaged) if averaged else network
 
 
 def slug(spec: Bring, parents: Mapping[str, Node]) -> str:

@@ -7,11 +7,12 @@ by `table` or `figure` are what it adds to the plan, in the order in which they 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BeforeValidator, ValidationError
 
-from robust_transfer.plan import build
+from robust_transfer.plan import build, weights
 from robust_transfer.plan.config import Settings
 from robust_transfer.plan.graph import Node, Plan
 from robust_transfer.plan.published import PRINTED, published_table
@@ -28,7 +29,9 @@ from robust_transfer.plan.specs import (
     Spec,
     SplitName,
 )
+from robust_transfer.specs.origins import Origin
 from robust_transfer.studies import checks
+from robust_transfer.studies.checks import Brought
 from robust_transfer.studies.protocols import Headline
 
 Cell = dict[str, Any]
@@ -45,6 +48,10 @@ def last_units(k: Any) -> Any:
 
 Units = Annotated[Last, BeforeValidator(last_units)]
 """A k of the config: the last so many units."""
+
+
+NOTHING = Origin(file="nothing", sha256="0" * 64)
+"""What is brought in a plan that has a mistake there: the plan is refused once all mistakes are found."""
 
 
 @dataclass(frozen=True)
@@ -251,20 +258,40 @@ class Study(Generic[S]):
         self,
         network: AnyNetwork,
         key: str,
-        weights: str | None,
-        file: str | None = None,
-        sha256: str | None = None,
+        given: str | Origin,
         data: Data | None = None,
+        own: Data | None = None,
     ) -> Model:
-        """A model that was trained elsewhere: torchvision's weights, or a file. key: where the section names them.
+        """A model that was trained elsewhere. key: where the section names it.
 
-        data: of the model's own classes, where it is not to be transferred but evaluated as it is.
+        data: of the model's own classes, where it is not to be transferred but evaluated as it is. own: of the classes
+        of one that is transferred, where the origin itself does not say; its accuracy there is measured first.
         """
-        if file:
-            node = build.bring(self.plan, network, file=file, sha256=sha256, data=data.node if data else None)
-            return Model(node, network, data)
-        self._mistaken(f"{self.name}.{key}", checks.weights_of_others(network))
-        return Model(build.bring(self.plan, network, weights), network)
+        origin, path = (Origin(weights=given), "") if isinstance(given, str) else (given, ".weights")
+        if origin.weights and (sentence := checks.weights_of_others(network)):
+            self._mistaken(f"{self.name}.{key}{path}", sentence)
+            return Model(build.bring(self.plan, network, NOTHING), network, data or own)
+        if origin.path and origin.sha256 is None:
+            origin = origin.with_(sha256=self._sha256(origin, f"{self.name}.{key}.file"))
+        if isinstance(origin, Brought) and origin.data and data is None:
+            own = self.data(origin.data)
+        node = build.bring(self.plan, network, origin, data.node if data else None, own.node if own else None)
+        return Model(node, network, data or own)
+
+    def _sha256(self, origin: Origin, path: str) -> str | None:
+        """That of a brought file: as it was recorded, or else as it is. path: where the config names it.
+
+        Returns:
+            None of one of a hub that was not recorded: its commit says enough.
+        """
+        name = str(origin.path)
+        if (recorded := weights.recorded().get(name)) or origin.hub:
+            return recorded
+        there = Path(self.settings.data_root) / "weights" / name
+        if there.is_file():
+            return weights.sha256_of(there)
+        self._mistaken(path, f"{there} is missing; put the file there, or give its sha256")
+        return "0" * 64
 
     def chosen(
         self,

@@ -32,7 +32,7 @@ from robust_transfer.plan.specs import (
 )
 from robust_transfer.studies import extra, forgetting
 from robust_transfer.studies.base import Cell, Data, Model, Numbers, Units, figure, in_row, placed, table
-from robust_transfer.studies.checks import DatasetName, NetworkName, Refers, TargetName
+from robust_transfer.studies.checks import BroughtHere, DatasetName, NetworkName, Refers, TargetName
 from robust_transfer.studies.extra import NONE, Paper, ours
 from robust_transfer.studies.forgetting import Forgetting
 from robust_transfer.studies.protocols import Headline
@@ -53,6 +53,10 @@ class Source(Spec):
     """Its network."""
     architecture: str
     """The network's printed name."""
+    weights: BroughtHere | None = None
+    """Where its weights come from, like {file: at.pt}; without them it is trained here. Those of feature distance
+    minimisation are trained here in any case.
+    """
 
 
 class Pair(Spec):
@@ -229,6 +233,9 @@ class Cartl(Paper[Section]):
     def source(self, name: str, k: Last | None = None, weight: float | None = None) -> Model:
         """A source, trained adversarially (Madry et al. 2018); with k and lambda also by FDM for the last k units."""
         section, source = self.section, self.section.sources[name]
+        if source.weights and k is None:
+            network, own = self.network(source.network), self.data(source.data)
+            return self.brought(network, f"sources.{name}.weights", source.weights, own=own)
         distance = FeatureDistance(weight=weight, units=k.last, reduction=section.fdm.reduction) if k else None
         return self.pretrained(
             self.data(source.data),

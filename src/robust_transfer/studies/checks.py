@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, Discriminator, Tag
 
 from robust_transfer.plan.config import Settings, look_up
 from robust_transfer.plan.specs import AnyNetwork, Last, Recipe, Schedule, Spec
+from robust_transfer.specs.origins import Origin
 
 # ---- references ------------------------------------------------------------------------------------------------------
 
@@ -39,6 +40,22 @@ NetworkHere = Annotated[
     Discriminator(lambda value: "name" if isinstance(value, str) else "network"),
 ]
 """A network by its name in the config, or as it would stand there."""
+
+
+class Brought(Origin):
+    """Weights that were trained elsewhere, and what they were trained on."""
+
+    data: DatasetName | None = None
+    """The data set of their own classes, if it is among the config's: their accuracy on its test images is measured
+    before anything is made from them, and they are a row of the table of sources.
+    """
+
+
+BroughtHere = Annotated[
+    Annotated[str, Tag("name")] | Annotated[Brought, Tag("origin")],
+    Discriminator(lambda value: "name" if isinstance(value, str) else "origin"),
+]
+"""Weights that were trained elsewhere; a text is the name by which the network's own library has them."""
 
 
 class RecipeHere(Recipe):

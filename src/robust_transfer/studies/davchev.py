@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 from robust_transfer.plan.specs import AnyAttack, Fraction, FrozenStatistics, Inputs, Schedule, Spec, Trainable
 from robust_transfer.studies import extra
 from robust_transfer.studies.base import Cell, Model, Numbers, figure, grid, shows, table
-from robust_transfer.studies.checks import DatasetName, NetworkName
+from robust_transfer.studies.checks import BroughtHere, DatasetName, NetworkName
 from robust_transfer.studies.extra import NONE, Paper, ours
 from robust_transfer.studies.protocols import Headline
 
@@ -83,6 +83,8 @@ class Section(extra.Section):
     """The network of all source and target models."""
     substitute: NetworkName
     """The network of the black box's substitute."""
+    brought: dict[Literal["nat", "fgsm", "pgd", "substitute"], BroughtHere] = {}  # noqa: RUF012 (pydantic copies it)
+    """The sources, by how they were trained, and the substitute on the target that are not trained here."""
     depths: Annotated[dict[Depth, Trainable], Field(min_length=3)]
     """What each of the paper's depths trains."""
     frozen_statistics: FrozenStatistics
@@ -197,7 +199,10 @@ class Davchev(Paper[Section]):
 
     def from_scratch(self, data: str, training: str) -> Model:
         """A network trained from a random start: a source, or a baseline on the target."""
-        schedules = self.section.schedules
+        schedules, brought = self.section.schedules, self.section.brought
+        if data == self.section.source and training in brought:
+            network = self.network(self.section.network)
+            return self.brought(network, f"brought.{training}", brought[training], own=self.data(data))
         schedule = schedules.natural if training == "nat" else schedules.adversarial
         return self.pretrained(
             self.data(data), self.network(self.section.network), schedule, inputs=self.inputs(training)
@@ -255,7 +260,9 @@ class Davchev(Paper[Section]):
 
     def substitute(self, target: str) -> Model:
         """The black box's source: what the attacker has in place of the attacked network."""
-        network = self.network(self.section.substitute)
+        network, brought = self.network(self.section.substitute), self.section.brought.get("substitute")
+        if brought and target == self.section.target:
+            return self.brought(network, "brought.substitute", brought, data=self.data(target))
         return self.pretrained(self.data(target), network, self.section.schedules.substitute)
 
     @cached_property

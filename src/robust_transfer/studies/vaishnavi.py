@@ -31,10 +31,9 @@ from robust_transfer.plan.specs import (
     Spec,
     Terms,
 )
-from robust_transfer.specs.origins import Origin
 from robust_transfer.studies import extra
 from robust_transfer.studies.base import Cell, Model, Numbers, Study, figure, in_row, is_ours, shows, table
-from robust_transfer.studies.checks import DatasetName, NetworkName, TargetName
+from robust_transfer.studies.checks import BroughtHere, DatasetName, NetworkName, TargetName
 from robust_transfer.studies.extra import NONE, Method, Paper, ours, ours_too
 from robust_transfer.studies.protocols import Headline
 
@@ -81,7 +80,7 @@ class Section(extra.Section):
     """The data set of the sources that are trained here."""
     network: NetworkName
     """The network of sources and targets."""
-    brought: dict[Start, Origin] = {}  # noqa: RUF012 (pydantic copies it)
+    brought: dict[Start, BroughtHere] = {}  # noqa: RUF012 (pydantic copies it)
     """The sources that are not trained here."""
     targets: Annotated[dict[str, Target], Field(min_length=1)]
     """Printed name -> task."""
@@ -203,7 +202,7 @@ class Vaishnavi(Paper[Section]):
         """A network to transfer from: brought, or trained on the source data set."""
         section, network = self.section, self.network(self.section.network)
         if brought := section.brought.get(start):
-            return self.brought(network, f"brought.{start}.weights", **brought.model_dump())
+            return self.brought(network, f"brought.{start}", brought)
         parts = {
             "ST": {},
             "AT": self.adversarially(),

@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from robust_transfer.errors import UserError
 from robust_transfer.specs.networks import Network, Normalise
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from robust_transfer.models.classifier import Classifier
 
@@ -75,24 +75,27 @@ class TimmNet(Network):
 
         return _classifier()(self, normaliser(self.normalise, channels), partial(self._model, channels), classes)
 
-    def renamed(self, state: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
-        """A state dict with timm's names, under ours.
+    def names(self, theirs: Collection[str]) -> dict[str, str]:
+        """The names of a state dict's tensors, timm's or ours -> ours.
 
         Raises:
-            UserError: where timm is missing, or normalises these images in a way that the spec doesn't say.
+            UserError: where timm is missing.
+        """
+        if any(name.startswith("model.") for name in theirs):
+            return {name: name for name in theirs}
+        head = f"{_timm().get_pretrained_cfg(self.name).classifier}."
+        return {
+            name: f"head.{name.removeprefix(head)}" if name.startswith(head) else f"model.{name}" for name in theirs
+        }
+
+    def usual_normalise(self) -> Normalise:
+        """What timm's own weights of it expect.
+
+        Raises:
+            UserError: where timm is missing.
         """
         pretrained = _timm().get_pretrained_cfg(self.name)
-        numbers = Normalise(mean=list(pretrained.mean), std=list(pretrained.std))
-        if self.normalise == Normalise() and (set(pretrained.mean), set(pretrained.std)) != ({0.5}, {0.5}):
-            raise UserError(
-                f"the weights that timm has for {self.name} expect images normalised by {numbers.canonical()}: write "
-                "that as the network's normalise, or mean and std [0.5, 0.5, 0.5] if yours were trained so"
-            )
-        head = f"{pretrained.classifier}."
-        return {
-            f"head.{key.removeprefix(head)}" if key.startswith(head) else f"model.{key}": tensor
-            for key, tensor in state.items()
-        }
+        return Normalise(mean=list(pretrained.mean), std=list(pretrained.std))
 
     def _model(self, channels: int) -> "nn.Module":
         """The network without its head: N x C x H x W -> N x width."""

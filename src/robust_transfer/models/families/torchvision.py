@@ -3,15 +3,39 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from robust_transfer.errors import UserError
+from robust_transfer.specs.layouts import Layout, blocks_per_stage
 from robust_transfer.specs.networks import IMAGENET, AnyNormalise, Network
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from robust_transfer.models.classifier import Classifier
+
+
+BLOCKS = {
+    "resnet18": [2, 2, 2, 2],
+    "resnet34": [3, 4, 6, 3],
+    "resnet50": [3, 4, 6, 3],
+    "resnet101": [3, 4, 23, 3],
+    "resnet152": [3, 8, 36, 3],
+    "wide_resnet50_2": [3, 4, 6, 3],
+    "mobilenet_v2": [3, 3, 4, 6, 2],
+}
+"""Blocks in each stage."""
+WHOSE = "torchvision, robustness of MadryLab"
+RESNET = Layout(WHOSE, stages="layer{}", parts={"conv1": "stem.0", "bn1": "stem.1", "fc": "head"})
+MOBILENET = Layout(
+    WHOSE,  # its blocks are numbered through all stages
+    parts={"features.0": "stem", "classifier.1": "head"}
+    | {
+        f"features.{1 + sum(BLOCKS['mobilenet_v2'][:stage]) + block}": f"stages.{stage}.{block}"
+        for stage, count in enumerate(BLOCKS["mobilenet_v2"])
+        for block in range(count)
+    },
+)
 
 
 class TorchvisionNet(Network):
@@ -23,9 +47,10 @@ class TorchvisionNet(Network):
 
     has_weights: ClassVar[bool] = True
     channels: ClassVar[int | None] = 3
+    layouts: ClassVar[tuple[Layout, ...]] = (RESNET, MOBILENET)
 
     family: Literal["torchvision"]
-    name: Literal["resnet18", "resnet50", "resnet101", "mobilenet_v2"]
+    name: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "mobilenet_v2"]
     """torchvision's name of it."""
     normalise: AnyNormalise = IMAGENET
     """As of every network; by default what torchvision's weights expect."""
@@ -33,12 +58,7 @@ class TorchvisionNet(Network):
     @property
     def blocks_per_stage(self) -> list[int]:
         """Blocks in each stage."""
-        return {
-            "resnet18": [2, 2, 2, 2],
-            "resnet50": [3, 4, 6, 3],
-            "resnet101": [3, 4, 23, 3],
-            "mobilenet_v2": [3, 3, 4, 6, 2],
-        }[self.name]
+        return BLOCKS[self.name]
 
     @property
     def stages(self) -> int:
@@ -58,7 +78,19 @@ class TorchvisionNet(Network):
 
     @property
     def feature_width(self) -> int:
-        return {"resnet18": 512, "mobilenet_v2": 1280}.get(self.name, 2048)
+        return {"resnet18": 512, "resnet34": 512, "mobilenet_v2": 1280}.get(self.name, 2048)
+
+    @classmethod
+    def like(cls, shapes: Mapping[str, tuple[int, ...]]) -> Self | None:
+        depths, of_bottlenecks = blocks_per_stage(shapes), "stages.0.0.conv3.weight" in shapes
+        if of_bottlenecks and shapes.get("stages.0.0.conv1.weight", ())[:1] == (128,):
+            names = ["wide_resnet50_2"]
+        elif of_bottlenecks:
+            names = ["resnet50", "resnet101", "resnet152"]
+        else:
+            names = ["resnet18", "resnet34", "mobilenet_v2"]
+        found = next((name for name in names if BLOCKS[name] == depths), None)
+        return cls.model_validate({"family": "torchvision", "name": found}) if found else None
 
     def build(self, channels: int, classes: int) -> "Classifier":
         """Initialised as torchvision does; nothing is downloaded.
@@ -115,39 +147,6 @@ class TorchvisionNet(Network):
             if not hashlib.file_digest(content, "sha256").hexdigest().startswith(prefix):
                 raise UserError(f"{file} is not what its name says (sha256 {prefix}...); delete it and fetch it again")
         return torch.load(file, map_location="cpu", weights_only=True), address
-
-    def renamed(self, state: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
-        """A state dict with the names of torchvision's own model, under ours.
-
-        Raises:
-            ValueError: where a name is none of that model's.
-        """
-        return {self._our_key(key): tensor for key, tensor in state.items()}
-
-    def _our_key(self, key: str) -> str:
-        part, _, rest = key.partition(".")
-        try:
-            if self.name != "mobilenet_v2" and part.startswith("layer"):
-                return f"stages.{int(part.removeprefix('layer')) - 1}.{rest}"
-            if self.name != "mobilenet_v2":
-                return {"conv1": "stem.0.", "bn1": "stem.1.", "fc": "head."}[part] + rest
-            position, _, rest = rest.partition(".")
-            if part == "classifier":
-                return {"1": "head."}[position] + rest
-            return {"features": self._prefix_of(int(position))}[part] + rest
-        except (KeyError, ValueError):
-            raise ValueError(f"{key!r} is no key of torchvision's {self.name}") from None
-
-    def _prefix_of(self, feature: int) -> str:
-        """The prefix in our state dict of one of the modules in MobileNetV2's `features`."""
-        if feature == 0:
-            return "stem."
-        block = feature - 1
-        for stage, count in enumerate(self.blocks_per_stage):
-            if block < count:
-                return f"stages.{stage}.{block}."
-            block -= count
-        raise ValueError
 
 
 def as_resnet(module: "nn.Module") -> None:

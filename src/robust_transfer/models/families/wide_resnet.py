@@ -1,12 +1,14 @@
 """Wide residual networks, in the two forms that the papers use."""
 
 import math
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import field_validator
 
-from robust_transfer.specs.fields import Count
+from robust_transfer.specs.fields import Count, Fraction
+from robust_transfer.specs.layouts import Layout, blocks_per_stage
 from robust_transfer.specs.networks import Residual
 
 if TYPE_CHECKING:
@@ -16,10 +18,20 @@ if TYPE_CHECKING:
 
 SLOPE = 0.1
 """Of the leaky ReLU below zero, in both forms."""
+XTERNALZ = Layout(
+    whose="TRADES, RobustBench, CARTL",
+    stages="block{}.layer",
+    parts={"conv1": "stem", "bn1": "tail.0", "fc": "head"},
+    within={"convShortcut": "shortcut"},
+    idle=("sub_block1",),  # TRADES makes it, and calls it nowhere
+    asks={"slope": "0 (TRADES, RobustBench) or 0.1 (CARTL)"},
+)
 
 
 class WideResNet(Residual):
-    """Wide residual network of three stages (Zagoruyko & Komodakis 2016), pre-activation, leaky ReLU of slope 0.1."""
+    """Wide residual network of three stages (Zagoruyko & Komodakis 2016), pre-activation."""
+
+    layouts: ClassVar[tuple[Layout, ...]] = (XTERNALZ,)
 
     family: Literal["wide-resnet"]
     depth: Count
@@ -31,6 +43,10 @@ class WideResNet(Residual):
     shortcut: Literal["conv", "pad"] = "conv"
     """Where channels change: a 1x1 convolution (CARTL), or average pooling and zeros for the new channels (Madry et al.
     2018, whose nets Shafahi et al. 2020 use; it wants sides that are multiples of 4, and normalises per-image).
+    """
+    slope: Fraction | None = None
+    """Of the leaky ReLU below zero; 0.1, as CARTL and Madry et al. have it, unless given. 0 is the ReLU of TRADES and
+    RobustBench.
     """
 
     @field_validator("depth")
@@ -61,6 +77,19 @@ class WideResNet(Residual):
     def slug(self) -> str:
         return f"wrn{self.depth}x{self.widen}w{self.width}"
 
+    @classmethod
+    def like(cls, shapes: Mapping[str, tuple[int, ...]]) -> Self | None:
+        depths, stem, first = (
+            blocks_per_stage(shapes),
+            shapes.get("stem.weight", ()),
+            shapes.get("stages.0.0.conv1.weight", ()),
+        )
+        if len(set(depths)) != 1 or len(stem) != 4 or len(first) != 4 or first[0] % stem[0]:
+            return None
+        shortcut: Literal["conv", "pad"] = "conv" if any(".shortcut." in name for name in shapes) else "pad"
+        sizes = {"depth": 6 * depths[0] + 4, "widen": first[0] // stem[0], "width": stem[0]}
+        return cls(family="wide-resnet", shortcut=shortcut, **sizes)
+
     @property
     def smallest_side(self) -> int:
         return 4 if self.shortcut == "pad" else 1
@@ -78,6 +107,7 @@ class WideResNet(Residual):
         from robust_transfer.models.spectral import average_residuals
 
         unit_of, _ = blocks()
+        slope = SLOPE if self.slope is None else self.slope
         stem = nn.Conv2d(channels, self.width, 3, 1, 1, bias=False)
         stages, channels_in = [], self.width
         for stage in range(3):
@@ -85,11 +115,12 @@ class WideResNet(Residual):
             units = []
             for unit in range(self.units_per_stage):
                 stride = 2 if stage and not unit else 1
-                units.append(unit_of(channels_in, channels_out, stride, self.shortcut, is_first=not stage and not unit))
+                form = {"shortcut": self.shortcut, "is_first": not stage and not unit, "slope": slope}
+                units.append(unit_of(channels_in, channels_out, stride, **form))
                 channels_in = channels_out
             stages.append(nn.Sequential(*units))
         pad = self.shortcut == "pad"
-        tail = nn.Sequential(nn.BatchNorm2d(channels_in, 1e-3 if pad else 1e-5), nn.LeakyReLU(SLOPE))
+        tail = nn.Sequential(nn.BatchNorm2d(channels_in, 1e-3 if pad else 1e-5), nn.LeakyReLU(slope))
         normalise = normaliser(self.normalise, channels)
         start = as_madry if pad else as_cartl
         network = Classifier(normalise, stem, nn.ModuleList(stages), tail, channels_in, classes, start)
@@ -125,8 +156,11 @@ def blocks() -> tuple[type["nn.Module"], type["nn.Module"]]:
             activation only in the network's very first unit; padding as TensorFlow's SAME; batch norm with eps 1e-3.
         """
 
-        def __init__(self, channels_in: int, channels: int, stride: int, shortcut: str, is_first: bool):
+        def __init__(
+            self, channels_in: int, channels: int, stride: int, shortcut: str, is_first: bool, slope: float = SLOPE
+        ):
             super().__init__()
+            self.slope = slope
             changes, pad = channels != channels_in, shortcut == "pad"
             eps = 1e-3 if pad else 1e-5
             # TensorFlow's SAME, at stride 2 and an even side: nothing before the image, one row and column after it.
@@ -145,9 +179,9 @@ def blocks() -> tuple[type["nn.Module"], type["nn.Module"]]:
 
         def forward(self, x: Tensor) -> Tensor:
             """N x C_in x H x W -> N x C x H / stride x W / stride."""
-            active = F.leaky_relu(self.bn1(x), SLOPE)
+            active = F.leaky_relu(self.bn1(x), self.slope)
             out = self.conv1(F.pad(active, (0, 1, 0, 1)) if self.pads_after else active)
-            out = self.conv2(F.leaky_relu(self.bn2(out), SLOPE))
+            out = self.conv2(F.leaky_relu(self.bn2(out), self.slope))
             return joined(self.shortcut(active if self.shortcut_is_activated else x), out, self.averaged)
 
     return Unit, PooledShortcut

@@ -3,11 +3,9 @@
 Its nodes are those of the papers: a method that does what a paper's does is the same node, and is not made twice.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from robust_transfer.plan.config import Settings
@@ -65,8 +63,7 @@ class Custom(Study[CustomSection]):
         network = self.network_here(source.network)
         if source.recipe and source.data:
             return self.pretrained(self.data(source.data), network, source.recipe.schedule, **parts_of(source.recipe))
-        sha256 = self.sha256(key, source.file, source.sha256)
-        return self.brought(network, f"{key}.weights", source.weights, source.file, sha256)
+        return self.brought(network, key, source)
 
     def target(self, name: str) -> Data:
         """A target's data. Validation images are held out from all methods as soon as one of them chooses by them."""
@@ -79,10 +76,8 @@ class Custom(Study[CustomSection]):
 
     def ready(self, name: str) -> Model:
         """A model that is trained already, on the classes of its target."""
-        ready, key = self.section.models[name], f"models.{name}"
-        data = self.target(ready.target)
-        sha256 = self.sha256(key, ready.file, ready.sha256)
-        return self.brought(self.network_here(ready.network), key, None, ready.file, sha256, data)
+        ready = self.section.models[name]
+        return self.brought(self.network_here(ready.network), f"models.{name}", ready, data=self.target(ready.target))
 
     def model(self, method: str, source: str | None, target: str) -> Model:
         """What a method makes of a source on a target; with a grid, of all its points the best."""
@@ -130,17 +125,6 @@ class Custom(Study[CustomSection]):
     def earlier(self, method: str, source: str | None, target: str) -> Model:
         """The model of a method that another builds on."""
         return self.model(method, source if source in self.section.sources_of(method) else None, target)
-
-    def sha256(self, key: str, file: str | None, given: str | None) -> str | None:
-        """That of a file, read from it where the section does not give it. key: where the section names the file."""
-        if given or file is None:
-            return given
-        path = Path(self.settings.data_root) / "weights" / file
-        if path.is_file():
-            status = path.stat()
-            return digest_of(path, status.st_mtime_ns, status.st_size)
-        self._mistaken(f"{self.name}.{key}.file", f"{path} is missing; put the file there, or give its sha256")
-        return "0" * 64
 
     # ---- rows and columns --------------------------------------------------------------------------------------------
 
@@ -287,10 +271,3 @@ def in_words(attack: AnyAttack | MadeElsewhere) -> str:
     if not isinstance(attack, MadeElsewhere):
         return attack.slug
     return f"{attack.attack.slug} by " + ("each row's source" if attack.by == OWN_SOURCE else attack.by)
-
-
-@lru_cache(maxsize=256)
-def digest_of(path: Path, changed: int, size: int) -> str:
-    """The sha256 of a file. changed, size: of the file, so that another content under the same name is read anew."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -11,9 +11,9 @@ from robust_transfer.errors import UserError
 from robust_transfer.plan.config import Settings
 from robust_transfer.plan.specs import AnyAttack, NonNegative, Number, Smoothing, Spec
 from robust_transfer.recipes import Tunable
-from robust_transfer.specs.origins import Origin, Sha256
+from robust_transfer.specs.origins import Origin
 from robust_transfer.studies import base
-from robust_transfer.studies.checks import DatasetName, Name, NetworkHere, RecipeHere, Refers, TargetName
+from robust_transfer.studies.checks import Brought, DatasetName, Name, NetworkHere, RecipeHere, Refers, TargetName
 
 OWN_SOURCE = "source"
 """As the maker of an attack: each row's own source."""
@@ -25,26 +25,26 @@ RowName = Annotated[str, Refers("row", section="rows")]
 ColumnName = Annotated[str, Refers("column", section="columns")]
 
 
-class Source(Origin):
+class Source(Brought):
     """A model to transfer from, trained here or elsewhere."""
 
     network: NetworkHere
     """Its network, or the name of one."""
     data: DatasetName | None = None
-    """Its data set, where it is trained here."""
+    """Its data set, where it is trained here; of one that was trained elsewhere, the data set of its own classes, if
+    that is among the config's: its accuracy there is measured first.
+    """
     recipe: RecipeHere | None = None
     """Its training, where it is trained here."""
-    sha256: Sha256 | None = None
-    """SHA-256 of the file; without it the plan reads it from the file."""
 
     @model_validator(mode="after")
     def _one_origin(self):  # in place of Origin's
-        if (self.data is None) != (self.recipe is None):
+        origins = sum(each is not None for each in (self.recipe, self.weights, self.file))
+        if (self.recipe and self.data is None) or (self.data and not origins):
             raise ValueError("recipe: a source that is trained here has both data and recipe")
-        if sum(each is not None for each in (self.recipe, self.weights, self.file)) != 1:
+        if origins != 1:
             raise ValueError("recipe: give data and recipe, or torchvision's name of the weights, or a file")
-        if self.sha256 and self.file is None:
-            raise ValueError("sha256: it belongs to a file; give file")
+        self._of_a_file()
         if self.recipe and self.recipe.network:
             raise ValueError("recipe.network: a source's network stands beside its recipe; take it away here")
         return self
@@ -81,17 +81,13 @@ class Method(Spec):
         return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
 
 
-class Ready(Spec):
+class Ready(Origin):
     """A trained model of a target, put straight under all attacks."""
 
     target: TargetName
     """The target it is of."""
     network: NetworkHere
     """Its network, or the name of one."""
-    file: str
-    """A state dict below data_root/weights, with torchvision's keys or ours."""
-    sha256: Sha256 | None = None
-    """SHA-256 of the file; without it the plan reads it from the file."""
 
 
 class MadeElsewhere(Spec):

@@ -21,7 +21,7 @@ from robust_transfer.plan.specs import (
     WholeNumber,
 )
 from robust_transfer.studies import extra
-from robust_transfer.studies.checks import DatasetName, NetworkName, TargetName
+from robust_transfer.studies.checks import BroughtHere, DatasetName, NetworkName, TargetName
 from robust_transfer.studies.extra import NONE
 
 BASELINES = ["Linear classifier", "Fine-tuning", "L2-SP", "DELTA", "Re-training"]
@@ -40,8 +40,10 @@ class Pretrained(Spec):
 
     network: NetworkName
     """Its architecture."""
-    weights: str | None = None
-    """torchvision's name of its weights; without them it is trained here, on the source data set."""
+    weights: BroughtHere | None = None
+    """torchvision's name of its weights, or where else they come from, like {file: l2.ckpt}; without them it is trained
+    here, on the source data set.
+    """
     head_dropout: Fraction = 0.0
     """Share of the features that is dropped before the head while it trains."""
 

@@ -61,6 +61,8 @@ class Shafahi(Paper[Section]):
     def source(self, dataset: str, kind: Kind) -> Model:
         """A network of natural or of PGD adversarial training."""
         section = self.section
+        if dataset == section.source and (brought := section.brought.get(kind)):
+            return self.brought(self.network(section.network), f"brought.{kind}", brought, own=self.data(dataset))
         inputs = Inputs(attack=section.attacks.training, clean_weight=0) if kind == "robust" else Inputs()
         return self.pretrained(
             self.data(dataset), self.network(section.network), section.schedules.source, inputs=inputs
@@ -114,7 +116,7 @@ class Shafahi(Paper[Section]):
         if kind == "natural" and large.weights:
             return self.brought(network, "large.weights", large.weights)
         if kind == "robust" and large.robust:
-            return self.brought(network, "large.robust.weights", **large.robust.model_dump())
+            return self.brought(network, "large.robust", large.robust)
         natural = kind == "natural"
         schedule = large.schedules.natural if natural else large.schedules.source
         assert schedule  # without it mistakes() refuses the section

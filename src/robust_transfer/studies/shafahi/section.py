@@ -20,10 +20,9 @@ from robust_transfer.plan.specs import (
     Trainable,
     WholeNumber,
 )
-from robust_transfer.specs.origins import Origin
 from robust_transfer.studies import extra
 from robust_transfer.studies.base import Units
-from robust_transfer.studies.checks import DatasetName, NetworkName, Refers
+from robust_transfer.studies.checks import BroughtHere, DatasetName, NetworkName, Refers
 from robust_transfer.studies.extra import NONE
 from robust_transfer.studies.forgetting import Forgetting
 
@@ -150,9 +149,9 @@ class Large(Spec):
     """The large data set."""
     network: NetworkName
     """The network of all its models."""
-    weights: str | None = None
-    """torchvision's name of the natural source's weights; none trains it here."""
-    robust: Origin | None = None
+    weights: BroughtHere | None = None
+    """torchvision's name of the natural source's weights, or where else they come from; none trains it here."""
+    robust: BroughtHere | None = None
     """Where the robust source comes from, in place of training it here."""
     targets: Annotated[list[DatasetName], Field(min_length=1)]
     """The data sets that are transferred to."""
@@ -180,6 +179,8 @@ class Section(extra.Section):
     """Data set -> printed name, its own unless given."""
     network: NetworkName
     """The network of all but `large`."""
+    brought: dict[Kind, BroughtHere] = {}  # noqa: RUF012 (pydantic copies it)
+    """The small sources on the data set `source` that are not trained here."""
     depths: Annotated[list[Units], Field(min_length=1)] | None = None
     """k in figure 1, in units (see Last); every one unless given."""
     augmentation: Augmentation

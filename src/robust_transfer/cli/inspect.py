@@ -1,0 +1,97 @@
+"""what a checkpoint file holds, and the network that it would be, as YAML for the config
+
+FILE is a path, or a name below data_root/weights. The exit status is 0 where every tensor finds its place in a network,
+and else 3. Nothing in a file is run: of files of torch.save only tensors and plain containers are read.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robust_transfer.models.recognise import Recognised
+
+LISTED = 8
+"""Names of each kind that are printed; --json has all."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The file, and what is known of it."""
+    parser.add_argument("file", metavar="FILE", type=Path)
+    parser.add_argument("--family", action="append", default=[], help="a family to hold it against; all unless given")
+    parser.add_argument("--name", help="the network's name in torchvision, or with --family timm in timm")
+    parser.add_argument("--entry", help="which of several state dicts in the file, like model_ema")
+    parser.add_argument("--record", action="store_true", help="write its sha256 into weights.lock, which plans go by")
+    parser.add_argument("--json", action="store_true", help="print all of it as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what was found, and record the file if that is wanted; 3 where no network has just these tensors."""
+    from robust_transfer.models import checkpoints, recognise
+    from robust_transfer.plan import weights
+
+    path, name = weights.located(options.file)
+    found = recognise.recognise(checkpoints.read(path, options.entry), options.family, options.name)
+    values = recognise.as_values(found, path, weights.sha256_of(path))
+    if options.json:
+        print(json.dumps(values, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_lines(values, found, name)))
+    if options.record:
+        weights.record(name, values["sha256"])
+    return 0 if found.fits else 3
+
+
+def _lines(values: dict[str, Any], found: "Recognised", name: str) -> Iterator[str]:
+    """All that was found, and the config's lines for it."""
+    from robust_transfer.models.fits import in_yaml
+    from robust_transfer.specs.networks import Normalise
+
+    checkpoint = found.checkpoint
+    yield f"{values['file']}, sha256 {values['sha256']}"
+    where = f" under {checkpoint.entry}" if checkpoint.entry else ""
+    converted = f", {checkpoint.converted} made float32" if checkpoint.converted else ""
+    yield f"  state dict  {values['tensors']} tensors{where}{converted}"
+    if checkpoint.stripped:
+        yield f"  stripped    {', '.join(f'{prefix}.' for prefix in checkpoint.stripped)} from all names"
+    yield from _named("left out", values["left_out"])
+    usual = found.network.normalise if found.network and "normalise" not in found.questions else None
+    default = f"; {in_yaml(usual)} unless the config says otherwise" if isinstance(usual, Normalise) else ""
+    yield f"  normaliser  {in_yaml(checkpoint.normalise) if checkpoint.normalise else f'none in the file{default}'}"
+    if found.network is None:
+        yield "  network     of no family that is known here; docs/networks.md says how one is added"
+        yield from _named("tensors", [*checkpoint.state])
+        return
+    classes = "features without a head" if values["classes"] is None else f"{values['classes']} classes"
+    closest = "" if found.fits else "the closest is "
+    yield f"  network     {closest}{found.network.slug}, {values['channels']} channels, {classes}"
+    if values["names"]:
+        yield f"  names       of {values['names']}"
+    yield f"  matched     {len(values['matched'])} of {len(values['matched']) + len(values['missing'])} tensors"
+    for kind in ("missing", "unused", "misshapen", "idle"):
+        yield from _named(kind, values[kind])
+    yield ""
+    yield from _snippet(values, name)
+
+
+def _named(heading: str, names: list[str]) -> Iterator[str]:
+    if names:
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        yield f"  {heading:<11} {', '.join(names[:LISTED])}{more}"
+
+
+def _snippet(values: dict[str, Any], name: str) -> Iterator[str]:
+    """The config's lines for it."""
+    key = re.sub(r"[^A-Za-z0-9]+", "-", Path(name).name.partition(".")[0]).strip("-") or "brought"
+    fields = json.dumps(values["network"], ensure_ascii=False).replace('"', "")
+    yield "networks:"
+    yield f"  {key}: {fields}"
+    for field, words in values["questions"].items():
+        yield f"    # {field}: missing above, for no tensor tells it; {words}"
+    entry = f", entry: {values['entry']}" if len(values["entries"]) > 1 else ""
+    yield "custom:"
+    yield "  sources:"
+    yield f"    {key}: {{network: {key}, file: {name}{entry}}}"

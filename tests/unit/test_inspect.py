@@ -1,0 +1,201 @@
+"""`robust-transfer inspect`: what it says of a file, the config that it proposes, and the lock."""
+
+import argparse
+import json
+
+import pytest
+import torch
+import torchvision
+import yaml
+from pydantic import TypeAdapter
+
+import foreign
+from foreign import CIFAR, LAYOUTS, MEAN, NUMBERS, STD, seeded
+from robust_transfer.cli import inspect
+from robust_transfer.errors import UserError
+from robust_transfer.models import checkpoints, files, fits
+from robust_transfer.models.families import AnyNetwork
+from robust_transfer.models.families.torchvision import BLOCKS
+from robust_transfer.models.recognise import recognise
+from robust_transfer.plan import weights
+from robust_transfer.plan.specs import CifarResNet, PreActResNet, TimmNet, TorchvisionNet, WideResNet
+
+IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with data/weights."""
+    (tmp_path / "data" / "weights").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def saved(folder, content, name="a.pt"):
+    torch.save(content, folder / "data" / "weights" / name)
+    return name
+
+
+def run(file, *more):
+    parser = argparse.ArgumentParser()
+    inspect.arguments(parser)
+    return inspect.run(parser.parse_args([str(file), *more]))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_recognised(layout, tmp_path):
+    make, network, wrap = LAYOUTS[layout]
+    torch.save(wrap(seeded(make).state_dict()), tmp_path / "their.pt")
+    found = recognise(checkpoints.read(tmp_path / "their.pt"))
+    untold = {"normalise", "slope", "shortcut_of"}
+    told = {name: value for name, value in network.canonical().items() if name not in untold}
+    assert found.fits
+    assert found.network.canonical() == told
+    assert found.questions.keys() == {name for name in network.canonical() if name in untold}
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        *(TorchvisionNet(family="torchvision", name=name) for name in BLOCKS),
+        CifarResNet(family="cifar-resnet", depth_per_stage=[1, 1], width=4),
+        WideResNet(family="wide-resnet", depth=10, widen=2, width=4, shortcut="pad"),
+        PreActResNet(family="preact-resnet", depth_per_stage=[1, 1], width=4),
+    ],
+    ids=lambda network: network.slug,
+)
+def test_networks_are_recognised_by_our_own_names_as_well(network):
+    with torch.device("meta"):
+        state = files.build(network, 3, 6).state_dict()
+    found = recognise(checkpoints.unwrapped(state, "ours"))
+    assert found.fits
+    assert found.network == network
+    assert found.fit.classes == 6
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_torchvisions_networks_are_recognised_by_torchvisions_names(name):
+    with torch.device("meta"):
+        state = torchvision.models.get_model(name, num_classes=6).state_dict()
+    found = recognise(checkpoints.unwrapped(state, "theirs"))
+    assert found.fits
+    assert found.network == TorchvisionNet(family="torchvision", name=name)
+
+
+def test_a_file_of_ours_says_what_it_is(tmp_path):
+    network = CifarResNet(family="cifar-resnet", depth_per_stage=[1, 1], width=4)
+    files.save(tmp_path / "a.safetensors", files.build(network, 1, 6), network, 1, 6)
+    found = recognise(checkpoints.read(tmp_path / "a.safetensors"))
+    assert found.fits
+    assert (found.network, found.questions) == (network, {})
+
+
+def test_what_is_said_of_a_robust_imagenet_network(folder, capsys):
+    state = torchvision.models.resnet18(num_classes=4).state_dict()
+    saved(folder, foreign.of_madrylab(state, *IMAGENET), "resnet18_l2_eps3.ckpt")
+    assert run("resnet18_l2_eps3.ckpt") == 0
+    shown = capsys.readouterr().out
+    for line in (
+        "  state dict  122 tensors under model",
+        "  stripped    module., model. from all names",
+        "  left out    module.attacker.normalize.new_mean, ",
+        "  normaliser  {mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}",
+        "  network     resnet18, 3 channels, 4 classes",
+        "  matched     122 of 122 tensors",
+    ):
+        assert line in shown
+    config = yaml.safe_load(shown[shown.index("networks:") :])
+    network = TypeAdapter(AnyNetwork).validate_python(config["networks"]["resnet18-l2-eps3"])
+    assert network == TorchvisionNet(family="torchvision", name="resnet18")
+    source = {"network": "resnet18-l2-eps3", "file": "resnet18_l2_eps3.ckpt"}
+    assert config["custom"]["sources"]["resnet18-l2-eps3"] == source
+
+
+def test_the_yaml_with_its_questions_answered_brings_the_file(folder, capsys):
+    make, _, wrap = LAYOUTS["TRADES"]
+    saved(folder, wrap(seeded(make).state_dict()))
+    assert run("a.pt") == 0
+    shown = capsys.readouterr().out
+    assert "    # slope: missing above, for no tensor tells it; 0 (TRADES, RobustBench) or 0.1 (CARTL)" in shown
+    assert "    # normalise: missing above, for no tensor tells it; {mean: 0, std: 1} if" in shown
+    assert "  idle        sub_block1.layer.0.bn1.weight, " in shown
+    values = yaml.safe_load(shown[shown.index("networks:") :])["networks"]["a"]
+    network = TypeAdapter(AnyNetwork).validate_python(values | {"slope": 0, "normalise": CIFAR})
+    checkpoint = checkpoints.read(folder / "data" / "weights" / "a.pt")
+    fits.fitted(network, checkpoint, "a.pt")
+
+
+def test_the_closest_network_is_shown_with_what_is_missing_and_too_much(folder, capsys):
+    state = torchvision.models.resnet18(num_classes=4).state_dict()
+    del state["layer4.1.conv2.weight"]
+    saved(folder, {"net": state | {"odd.weight": torch.zeros(2, 2)}, "ema": {"x": torch.zeros(2, 2)}})
+    with pytest.raises(UserError, match="holds several state dicts: net, ema"):
+        run("a.pt")
+    assert run("a.pt", "--entry", "net") == 3
+    shown = capsys.readouterr().out
+    assert "  network     the closest is resnet18, 3 channels, 4 classes" in shown
+    assert "  matched     121 of 122 tensors\n  missing     stages.3.1.conv2.weight\n  unused      odd.w" in shown
+    assert "    a: {network: a, file: a.pt, entry: net}" in shown
+    assert run("a.pt", "--entry", "net", "--json") == 3
+    values = json.loads(capsys.readouterr().out)
+    assert (values["missing"], values["unused"]) == (["stages.3.1.conv2.weight"], ["odd.weight"])
+    assert values["network"] == {"family": "torchvision", "name": "resnet18"}
+
+
+def test_families_can_be_named(folder, capsys):
+    saved(folder, torchvision.models.resnet18(num_classes=4).state_dict())
+    assert run("a.pt", "--family", "preact-resnet") == 3
+    assert "the closest is preact18w64" in capsys.readouterr().out
+    saved(folder, {"odd": torch.zeros(2, 2)})
+    assert run("a.pt") == 3
+    assert "of no family that is known here" in capsys.readouterr().out
+
+
+def test_a_network_of_timm_is_named(folder, capsys):
+    timm = pytest.importorskip("timm")
+    saved(folder, timm.create_model("resnet10t", num_classes=3).state_dict())
+    assert run("a.pt", "--family", "timm", "--name", "resnet10t", "--json") == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["network"] == TimmNet(family="timm", name="resnet10t").canonical()
+    assert values["classes"] == 3
+
+
+def test_a_normaliser_is_part_of_the_network(folder, capsys):
+    state = foreign.prefixed({"mean": MEAN, "std": STD}, "normalize.")
+    saved(folder, state | foreign.prefixed(seeded(LAYOUTS["akamaster"][0]).state_dict(), "model."))
+    assert run("a.pt", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["network"]["normalise"] == CIFAR
+    assert recognise(checkpoints.read(folder / "data" / "weights" / "a.pt")).network.normalise == NUMBERS
+
+
+# ---- the lock ------------------------------------------------------------------------------------------------------
+
+
+def test_record_writes_the_lock(folder, capsys):
+    saved(folder, {"net": torchvision.models.resnet18(num_classes=4).state_dict()}, "b.pt")
+    saved(folder, {"odd": torch.zeros(2, 2)})
+    assert run("a.pt", "--record") == 3  # of no family that is known, and recorded all the same
+    assert run(folder / "data" / "weights" / "b.pt", "--record") == 0
+    path = folder / "data" / "weights"
+    wanted = {name: weights.sha256_of(path / name) for name in ("a.pt", "b.pt")}
+    assert weights.recorded() == wanted
+    assert (folder / "weights.lock").read_text(encoding="utf-8").startswith("# sha256 of brought weights")
+    saved(folder, {"other": torch.zeros(2, 2)})
+    run("a.pt", "--record")
+    assert weights.recorded() == wanted | {"a.pt": weights.sha256_of(path / "a.pt")}
+    assert wanted["a.pt"] != weights.sha256_of(path / "a.pt")
+
+
+def test_a_file_elsewhere_goes_by_its_whole_path(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("elsewhere") / "c.pt"
+    torch.save({"odd": torch.zeros(2, 2)}, other)
+    run(other, "--record")
+    assert [*weights.recorded()] == [str(other.resolve())]
+
+
+def test_a_file_that_is_nowhere_and_a_broken_lock(folder):
+    with pytest.raises(UserError, match=r"there is no file x\.pt, nor data/weights/x\.pt"):
+        run("x.pt")
+    (folder / "weights.lock").write_text("a.pt: 12\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"weights\.lock: a\.pt has no sha256; take the line away, and record"):
+        weights.recorded()
