@@ -17,6 +17,7 @@ from robust_transfer.estimates import Estimate, exactly, mean_of, over_seeds, pr
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.published import published_table
 from robust_transfer.run import products
+from robust_transfer.run.products import table_files
 from robust_transfer.stages.node import KINDS
 from robust_transfer.tables.layout import latex, markdown, numbers, text, wide
 from robust_transfer.tables.metrics import METRICS, accuracy, attack_success_rate, metric
@@ -232,6 +233,8 @@ def test_decimals_words_and_numbers_of_any_size(tmp_path):
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     assert lines[2:] == [["zeta", "0.0001", "250"], ["alpha", "-", "1"]]
     assert "95 %" not in text and "Published" not in text
+    table_files(small, SHOWN | {"general": True, "published": None, "warnings": []})[".csv"](tmp_path / "t.csv")
+    assert pd.read_csv(tmp_path / "t.csv").set_index("Net").loc["zeta"].tolist() == [0.0001, 250]
 
 
 # ---- several seeds ---------------------------------------------------------------------------------------------------

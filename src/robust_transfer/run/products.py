@@ -74,8 +74,9 @@ def table_files(frame, spec: dict[str, Any]) -> dict[str, Any]:
     """The files of a table, by their endings: each a function that writes it to a path. spec: see with_warnings."""
     text = markdown(frame, spec)
     digits = max(2, *(decimals(spec, metric) for metric in frame.metric.unique()))
+    form = "%.4g" if spec.get("general") else f"%.{digits}f"
     return {
-        ".csv": partial(numbers(frame, spec).to_csv, index=False, float_format=f"%.{digits}f"),
+        ".csv": partial(numbers(frame, spec).to_csv, index=False, float_format=form),
         ".parquet": partial(frame.to_parquet, index=False),
         ".md": lambda path: path.write_text(text, encoding="utf-8"),
     }

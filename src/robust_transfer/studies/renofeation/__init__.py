@@ -444,7 +444,7 @@ class Renofeation(Paper[Section]):
                 cell = shows(column.replace(" ", "_"), data=task.data.node)
                 yield from self.on(target, target, column, cell)
             held_out = shows("validation_images_a_class", data=task.data.node)
-            yield from ours(placed(target, "of the former for validation", held_out), True)
+            yield from ours(placed(target, "train images for validation", held_out), True)
 
     def on(self, target: str, row: str, column: str, *cells: Cell) -> Iterator[Cell]:
         """Cells of a target in one place."""
