@@ -1,6 +1,7 @@
 """The papers' claims: each file can be read, and the printed numbers say of each claim what they are known to say."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from robust_transfer.errors import UserError
 from robust_transfer.plan.claims import file_of
 from robust_transfer.studies import PAPERS
 
+REPOSITORY = Path(__file__).parents[2]
 PRINTED = {
     "davchev": {
         "holds 1/1": "D1 D3 D19",
@@ -142,3 +144,15 @@ def test_a_predicate_reads_as_a_formula():
         "table1[R_{s}->nat 12, {c}] >= (0.95* × table1[R_{s}, {c}]); all s in pgd, fgsm, c in BB-FGSM, BB-PGD"
     )
     assert claims["D7"].ours == "0.95"
+
+
+def test_the_page_of_the_demo_has_every_claim():
+    rows = {}
+    for line in (REPOSITORY / "docs/demo.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("### "):
+            study = line[4:]
+        elif line.startswith("| "):
+            name, claim, *_ = [cell.strip() for cell in line.strip("|").split("|")]
+            rows[study, name] = claim
+    told = {(study, name): claim.claim for study in PRINTED for name, claim in spec.read(file_of(study)).items()}
+    assert {key: rows.get(key) for key in told} == told
