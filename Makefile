@@ -26,7 +26,7 @@ endif
 	@sh envs/build.sh bench
 
 demo: env ## run the whole pipeline at the scale of config.yaml, then say what was made and which claims hold
-	.venv/bin/snakemake --cores $(CORES) --quiet host reason $(CONFIG) $(ARGS)
+	.venv/bin/snakemake --cores $(CORES) --logger studies --quiet host reason $(CONFIG) $(ARGS)
 	@.venv/bin/robust-transfer summary $(CONFIG)
 
 test: env ## run the tests

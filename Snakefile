@@ -1,5 +1,6 @@
 # robust-transfer: studies of adversarial robustness under transfer learning, from pretraining to the printed table.
 #   snakemake --cores all                              all tables, figures and verdicts of the studies in config.yaml
+#   snakemake --cores all davchev                      those of one study
 #   snakemake --cores all results/tables/table1.csv    one table, here of `main_study`
 from snakemake.utils import min_version
 
@@ -30,6 +31,7 @@ include: "workflow/rules/results.smk"
 
 onstart:
     check_start(workflow.dag.needrun_jobs())
+    show_studies(workflow.dag)
 
 
 onsuccess:
@@ -39,4 +41,17 @@ onsuccess:
 rule all:
     default_target: True
     input:
-        everything(),
+        everything_of(None),
+    message:
+        "all"
+
+
+for study in of_studies():
+
+    rule:
+        name:
+            study
+        input:
+            everything_of(study),
+        message:
+            "all of {rule}"

@@ -126,7 +126,7 @@ class Workspace:
         return self.run(sys.executable, "-c", entry, *arguments, check=check)
 
     def planned(self, *arguments: str, **environment: str) -> list[str]:
-        """The jobs that a dry run announces, but for the rule `all`: their messages, sorted.
+        """The jobs that a dry run announces, but for the targets `all` and STUDY: their messages, sorted.
 
         A message is the rule's name and what it makes: `craft <node id>`, `tabulate davchev/table1`, `copy A to B`.
         arguments: targets and options of snakemake.
@@ -139,9 +139,8 @@ class Workspace:
             assert "Nothing to be done" in text, text
             assert not jobs, text
             return []
-        total = int(stats[2]) - len(re.findall(r"^all ", stats[1], re.MULTILINE))
-        assert len(jobs) == total, f"{len(jobs)} jobs were understood in\n{text}"
-        return jobs
+        assert len(jobs) == int(stats[2]), f"{len(jobs)} jobs were understood in\n{text}"
+        return [job for job in jobs if not re.fullmatch("all( of .+)?", job)]
 
 
 def planned(study: str, **overlay: Any) -> Plan:

@@ -1,6 +1,11 @@
 # Look-ups that the rules share. All they know comes from the plan; nothing here touches torch.
+import logging
 import sys
+import time
+from functools import cache
 from pathlib import Path
+
+from snakemake.settings.enums import Quietness
 
 SOURCE = Path(workflow.basedir) / "src"
 if SOURCE.is_dir():
@@ -21,11 +26,14 @@ from robust_transfer.plan import (
     jobs,
     layers,
     presence,
+    priorities,
     scheduling,
     stopping,
 )
+from robust_transfer.screen import display, progress, short
 from robust_transfer.stages.node import KINDS
 
+logging.getLogger("snakemake.logging").addFilter(short.shorten)
 scheduling.one_round_at_a_time()
 scheduling.a_signal_takes_no_lock()
 
@@ -122,6 +130,21 @@ def check_start(jobs):
         end_with(error)
 
 
+def show_studies(dag):
+    """Under `--logger studies`, have a screen of studies from here on; that logger has Snakemake's lines until then."""
+    needed = {progress.thing_of(job.rule.name, job.wildcards) for job in dag.needrun_jobs()}
+    asked = [progress.thing_of(job.rule.name, job.wildcards) for job in dag.jobs]
+    results, settings = Path("results"), workflow.output_settings
+    for handler in workflow.logger_manager.get_log_handlers():
+        if hasattr(handler, "screen"):
+            counts = progress.of_run(PLAN, asked, needed, results, time.monotonic())
+            quiet = Quietness.ALL in (settings.quiet or ())
+            handler.screen = display.Screen(
+                handler.plain, counts, results, quiet, settings.verbose
+            )
+            handler.screen.begin()
+
+
 def check_end(jobs):
     """End with 1 if something that was asked for is out of date now: what was made anew before it has other bytes."""
     asked = {str(file) for job in jobs for file in job.output}
@@ -180,21 +203,52 @@ def nodes_of(kind):
     )
 
 
-def everything():
-    """All tables, figures and verdicts of the plan, and all nodes behind them.
+def everything_of(study):
+    """What `all`, or the target of one study, asks for; jobs on a cluster have no use for it."""
+    return lambda wildcards: everything(study)
+
+
+def everything(study=None):
+    """All tables, figures and verdicts of the plan, or of one study, and all nodes behind them.
 
     Snakemake does not miss an intermediate file that was deleted, unless it is asked for. What was let go on purpose
-    (see `robust-transfer gc --examples`) is not asked for.
+    (see `robust-transfer gc --examples`) is not asked for. A file that stands for all of a study would be there when
+    some of it is not, so the studies are targets without one.
     """
+    ids, stems = (PLAN.nodes, PLAN.products) if study is None else of_studies()[study]
     products = [
-        f"results/{p.stem}.{ending}"
-        for p in PLAN.products.values()
-        for ending in (*ENDINGS[p.kind], "json")
+        f"results/{stem}.{ending}"
+        for stem in stems
+        for ending in (*ENDINGS[PLAN.products[stem].kind], "json")
     ]
-    nodes = PLAN.nodes.values()
+    nodes = [PLAN.nodes[i] for i in ids]
     artifacts = [Path("results", node.artifact) for node in nodes]
     missed = [str(path) for path in artifacts if not store.is_released(path)]
     return products + cards_of(nodes) + missed
+
+
+@cache
+def of_studies():
+    """Study -> its nodes and products."""
+    return PLAN.of_studies()
+
+
+@cache
+def order():
+    """Of each node and product, how far before others it goes."""
+    return priorities.priorities(PLAN)
+
+
+def priority(wildcards):
+    """How far before others a job goes that makes a node or the verdicts on claims."""
+    return order().get(wildcards.get("node") or wildcards.get("claims"), 0)
+
+
+def priority_of(kind):
+    """The same of a table or a figure."""
+    return lambda wildcards: order().get(
+        f"{kind}s/{wildcards.study}/{wildcards.name}", 0
+    )
 
 
 def machine(key):

@@ -17,6 +17,7 @@ for kind, about in KINDS.items():
         conda:
             "../../envs/environment.yaml"
         threads: machine("threads")
+        priority: priority
         resources:
             gpu=machine("gpus") if about.gpu else 0,
             mem_mb=memory,

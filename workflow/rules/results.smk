@@ -19,6 +19,7 @@ rule tabulate:
         "results/logs/tables/{study}/{name}.log",
     conda:
         "../../envs/environment.yaml"
+    priority: priority_of("table")
     resources:
         mem_mb=2000,
         runtime=30,
@@ -44,6 +45,7 @@ rule draw:
         "results/logs/figures/{study}/{name}.log",
     conda:
         "../../envs/environment.yaml"
+    priority: priority_of("figure")
     resources:
         mem_mb=2000,
         runtime=30,
@@ -71,6 +73,7 @@ rule judge:
         "results/logs/{claims}.log",
     conda:
         "../../envs/environment.yaml"
+    priority: priority
     resources:
         mem_mb=2000,
         runtime=30,

@@ -109,6 +109,23 @@ class Plan:
                 stack.extend((parent, False) for parent in self.parents(node))
         return list(seen.values())
 
+    def of_studies(self) -> dict[str, tuple[list[str], list[str]]]:
+        """Study -> the ids of the nodes behind its tables, figures and verdicts, parents first, and the stems of these.
+
+        The verdicts on the claims of all studies are no study's: they are on what each one has.
+        """
+        own: dict[str, list[Product]] = {}
+        for product in self.products.values():
+            if product.study:
+                own.setdefault(product.study, []).append(product)
+        return {
+            study: (
+                [node.id for node in self.ancestry(dict.fromkeys(i for each in products for i in each.nodes))],
+                [each.stem for each in products],
+            )
+            for study, products in own.items()
+        }
+
     def to_json(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
         return {

@@ -169,16 +169,7 @@ class Status:
     @cached_property
     def of_studies(self) -> dict[str, tuple[list[str], list[str]]]:
         """Study -> the ids of the nodes behind its tables, figures and verdicts, and the stems of these."""
-        stems: dict[str, list[str]] = {}
-        for stem, product in self.plan.products.items():
-            if product.study:  # the verdicts on all are on what each study has
-                stems.setdefault(product.study, []).append(stem)
-        return {
-            study: ([node.id for node in self.plan.ancestry(self._shown(own))], own) for study, own in stems.items()
-        }
-
-    def _shown(self, stems: Iterable[str]) -> list[str]:
-        return list(dict.fromkeys(i for stem in stems for i in self.plan.products[stem].nodes))
+        return self.plan.of_studies()
 
     def seconds_left(self, ids: Iterable[str]) -> tuple[float, Counter[str]]:
         """How long one process would work on those of some nodes that are not made: their number by kind times the mean
