@@ -159,7 +159,8 @@ def test_a_log_has_few_lines_whatever_happens(tmp_path):
 def test_a_finished_study_and_its_verdicts_stay(tmp_path):
     stage = Stage(tmp_path)
     (tmp_path / "claims").mkdir()
-    rows = [f"C{n},holds,\"it is so, {'really ' * 40}\"" for n in range(display.FEW)] + ["D1,reversed,no", "D2,undecided,so"]
+    rows = [f'C{n},holds,"it is so, {"really " * 40}"' for n in range(display.FEW)]
+    rows += ["D1,reversed,no", "D2,undecided,so"]
     (tmp_path / "claims/one.csv").write_text("\n".join(["id,measured,claim", *rows]))
     for thing in ("b", "claims/one"):
         stage.start(thing)
@@ -215,7 +216,8 @@ def test_quiet_is_quiet_but_of_errors_and_verbose_says_all(tmp_path):
 
 def test_lists_of_files_are_cut_short_but_for_the_log():
     files = [f"results/evaluate/some-node-of-a-long-name.{n:012}/card.json" for n in range(1000)]
-    record = SimpleNamespace(input=files, output=files[:1], log=files, reason=f"Missing output files: {', '.join(files)}; Code")
+    reason = f"Missing output files: {', '.join(files)}; Code"
+    record = SimpleNamespace(input=files, output=files[:1], log=files, reason=reason)
     assert shorten(record)
     assert record.input == [*files[:2], "and 998 others"] and record.output == files[:1] and record.log == files
     assert record.reason == f"Missing output files: {files[0]}, {files[1]}, and 998 others; Code"
@@ -256,7 +258,7 @@ def test_a_dry_run_has_short_lines_of_all_and_of_a_study(place):
     runs = {(): "Job 0: all\n", ("davchev", "--quiet", "host", "reason"): "Job 0: all of davchev\n"}
     for words, target in runs.items():
         text = place.snakemake(*words, "--dry-run").stdout
-        lines = [line for line in text.splitlines() if not line.startswith("  ")]  # of the header, with the folder's name
+        lines = [line for line in text.splitlines() if not line.startswith("  ")]  # not the header's, with folders
         assert max(map(len, lines)) <= LONGEST and ": evaluate " in text and target in text
 
 

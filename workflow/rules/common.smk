@@ -132,7 +132,10 @@ def check_start(jobs):
 
 def show_studies(dag):
     """Under `--logger studies`, have a screen of studies from here on; that logger has Snakemake's lines until then."""
-    needed = {progress.thing_of(job.rule.name, job.wildcards_dict) for job in dag.needrun_jobs()}
+    needed = {
+        progress.thing_of(job.rule.name, job.wildcards_dict)
+        for job in dag.needrun_jobs()
+    }
     asked = [progress.thing_of(job.rule.name, job.wildcards_dict) for job in dag.jobs]
     results, settings = Path("results"), workflow.output_settings
     for handler in workflow.logger_manager.get_log_handlers():

@@ -14,10 +14,10 @@ for kind, about in KINDS.items():
             card=f"results/{kind}/{{node}}/card.json",
         log:
             f"results/logs/{kind}/{{node}}.log",
+        priority: priority
         conda:
             "../../envs/environment.yaml"
         threads: machine("threads")
-        priority: priority
         resources:
             gpu=machine("gpus") if about.gpu else 0,
             mem_mb=memory,

@@ -17,9 +17,9 @@ rule tabulate:
         card="results/tables/{study}/{name}.json",
     log:
         "results/logs/tables/{study}/{name}.log",
+    priority: priority_of("table")
     conda:
         "../../envs/environment.yaml"
-    priority: priority_of("table")
     resources:
         mem_mb=2000,
         runtime=30,
@@ -43,9 +43,9 @@ rule draw:
         card="results/figures/{study}/{name}.json",
     log:
         "results/logs/figures/{study}/{name}.log",
+    priority: priority_of("figure")
     conda:
         "../../envs/environment.yaml"
-    priority: priority_of("figure")
     resources:
         mem_mb=2000,
         runtime=30,
@@ -71,9 +71,9 @@ rule judge:
         card="results/{claims}.json",
     log:
         "results/logs/{claims}.log",
+    priority: priority
     conda:
         "../../envs/environment.yaml"
-    priority: priority
     resources:
         mem_mb=2000,
         runtime=30,

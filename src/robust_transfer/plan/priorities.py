@@ -1,6 +1,6 @@
-"""Which job goes first where several could: those of one study before the next's, and of a study the longest way first.
+"""Which job goes first where several could: a study's before the next one's, and of a study the longest way first.
 
-This orders what is ready and holds nothing back: where a study has too little to do, the next one's jobs fill the cores.
+This orders what is ready and holds nothing back: where a study has too little to do, jobs of the next fill the cores.
 """
 
 from collections.abc import Sequence

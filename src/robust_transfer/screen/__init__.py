@@ -1,1 +1,1 @@
-"""What a run shows while it goes, with `snakemake --logger studies`, and how Snakemake's own long lines become short."""
+"""What a run shows under `snakemake --logger studies`, and how Snakemake's own long lines become short."""
