@@ -168,7 +168,7 @@ def test_a_finished_study_and_its_verdicts_stay(tmp_path):
         stage.end(thing)
     finished, counts, *claims, more = stage.lines
     assert finished == "one is finished: 3 things, 2 s after the start"
-    assert counts == f"one claims: 1 reversed, {display.FEW} holds, 1 undecided ({tmp_path}/claims/one.md)"
+    assert counts == f"one claims: {display.FEW} holds, 1 reversed, 1 undecided ({tmp_path}/claims/one.md)"
     assert claims[0] == "  reversed D1: no" and claims[1].startswith("  holds C0: it is so, really")
     assert len(claims) == display.FEW and more == f"  and 1 more, in {tmp_path}/claims/one.md"
     assert max(map(len, stage.lines)) < LONGEST

@@ -153,11 +153,13 @@ def short(frame: pd.DataFrame, caption: str) -> str:
     return "\n".join([*lines, f"{caption}."])
 
 
-def screen(frame: pd.DataFrame, where: str) -> list[str]:
-    """Lines that say, study by study, how many claims hold, and name those that are reversed. where: the pages lie."""
+def screen(frame: pd.DataFrame, where: str, named: bool = True) -> list[str]:
+    """Lines that say, study by study, how many claims hold, and if `named` which are reversed. where: the pages lie."""
     lines, shown = [], max(FEWEST, SCREEN // frame.study.nunique() - 2)
     for study, of_study in frame.groupby("study", sort=False):
         lines.append(f"{study}: {counts(of_study.measured)} (printed: {counts(of_study.printed)})")
+        if not named:
+            continue
         against = of_study[of_study.measured == REVERSED]
         names = [f"  reversed {row.id}: {row.claim}" for row in against.itertuples()]
         lines += [line if len(line) <= 120 else line[:117] + "..." for line in names[:shown]]

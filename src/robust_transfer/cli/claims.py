@@ -27,8 +27,8 @@ def run(options: argparse.Namespace) -> int:
     return 3 if remarks else 0
 
 
-def show(results: Path, remarks: Sequence[str], markdown: bool = False) -> None:
-    """Print the verdicts that are there, after what is to be said of them."""
+def show(results: Path, remarks: Sequence[str], markdown: bool = False, named: bool = True) -> None:
+    """Print the verdicts that are there, after what is to be said of them. named: see verdicts.screen."""
     import pandas as pd
 
     from robust_transfer import store
@@ -41,4 +41,4 @@ def show(results: Path, remarks: Sequence[str], markdown: bool = False) -> None:
         return
     print("\nWhat the papers claim, held against what was measured here:")
     print("".join(f"{line}\n" for line in remarks), end="")
-    print("\n".join(screen(pd.read_parquet(results / "claims.parquet"), str(results / "claims"))))
+    print("\n".join(screen(pd.read_parquet(results / "claims.parquet"), str(results / "claims"), named)))

@@ -1,7 +1,6 @@
-"""what was made of what the config asks for, where to look, and what it says of the papers' claims"""
+"""what was made of what the config asks for, where to look, and how many of the papers' claims hold"""
 
 import argparse
-from itertools import groupby
 from pathlib import Path
 
 from robust_transfer.cli import claims, present
@@ -24,8 +23,11 @@ def run(options: argparse.Namespace) -> int:
     nodes = sum(each.state == status.MADE for each in found.nodes.values())
     print(f"{nodes} of {len(found.nodes)} nodes are made, and {len(made)} of {len(found.products)} tables, figures and")
     print("pages of verdicts:")
-    for (folder, kind), group in groupby(made, lambda product: (str(Path(product.stem).parent), product.kind)):
-        names = [Path(product.stem).name for product in group]
+    groups: dict[tuple[Path, str], list[str]] = {}
+    for product in made:
+        stem = Path(product.stem)
+        groups.setdefault((stem.parent, product.kind), []).append(stem.name)
+    for (folder, kind), names in groups.items():
         chosen = names[0] if len(names) == 1 else "{" + ",".join(names) + "}"
         print(f"  {results / folder}/{chosen}.{{{','.join(ENDINGS[kind])}}}")
     if found.exit_status:
@@ -35,5 +37,6 @@ def run(options: argparse.Namespace) -> int:
     print(f"Where each number came from: the nodes column of the .parquet, then {results}/<kind>/<node>/card.json;")
     print("`robust-transfer audit` checks all of it. What to run is said in config.yaml.")
     if (results / "claims.parquet").exists():
-        claims.show(results, status.remarks(found, now.values, "claims"))
+        claims.show(results, status.remarks(found, now.values, "claims"), named=False)
+        print("`robust-transfer claims` names those that are reversed.")
     return 0

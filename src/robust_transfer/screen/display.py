@@ -20,8 +20,9 @@ REWRITTEN_EVERY = 0.5
 WIDTH = 199
 FEW = 8
 """Claims and failures that are named."""
+VERDICTS = ("holds", "reversed", "undecided", "not testable")
 DECIDED = ("reversed", "holds")
-UNDECIDED = ("undecided", "not testable")
+"""Verdicts of claims that are named, the surprising ones first."""
 PASSED = ("debug_dag", "error", "group_error", "job_error", "shellcmd")
 """Events of Snakemake that are shown as it says them, like all that is a warning or an error."""
 KEPT_QUIET = (
@@ -117,7 +118,7 @@ class Screen:
         except (OSError, KeyError, ValueError, csv.Error):  # it is only shown here; who reads it says what is wrong
             return []
         counts = Counter(verdict for verdict, _, _ in rows)
-        order = [verdict for verdict in (*DECIDED, *UNDECIDED) if verdict in counts]
+        order = [verdict for verdict in VERDICTS if verdict in counts]
         text = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order)
         decided = [f"  {v} {name}: {claim}" for verdict in DECIDED for v, name, claim in rows if v == verdict]
         more = [f"  and {len(decided) - FEW} more, in {self.results / stem}.md"] if len(decided) > FEW else []
