@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from robust_transfer import chain, store
+from robust_transfer import chain, provenance, store
 from robust_transfer.plan import freeze
 from robust_transfer.plan.graph import ENDINGS, Plan, Product
 from robust_transfer.stages.node import KINDS, Node
 
 ABOUT = {"code": "0" * 12, "git": {"commit": None, "dirty": None}, "versions": {}}
+ABOUT |= {"device": "cpu", "machine": provenance.machine(), "threads": 1}
 SECONDS = 2.0
 """That a node's card says it took."""
 

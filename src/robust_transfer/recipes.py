@@ -11,6 +11,7 @@ from robust_transfer.models.families import AnyNetwork
 from robust_transfer.specs.fields import Count, Fraction, Number, Positive, Sigma, Spec, in_slug
 from robust_transfer.specs.networks import AnyNormalise
 from robust_transfer.specs.parts import AnyHead, FrozenStatistics, Head, Last, Trainable, TrainedStatistics
+from robust_transfer.specs.passes import Ahead, Passes
 from robust_transfer.specs.schedules import Averaging, Schedule
 from robust_transfer.terms import Terms
 
@@ -147,6 +148,76 @@ class Recipe(Spec):
             "fixed-affine": self.affine == "freeze",
         }
         return "+".join(words + [word for word, is_there in present.items() if is_there])
+
+    # ---- what it costs ---------------------------------------------------------------------------------------------
+
+    def passes(self, ahead: Ahead) -> Iterator[Passes]:
+        """What the run costs; one that may end on a plateau goes to its end, and the head's warm start costs as much as
+        what comes after it, because gradients go back through all that will train.
+        """
+        recipe = self._with_tuned_terms()
+        schedule, attack, terms = recipe.schedule, recipe.inputs.attack, recipe.terms.used.values()
+        images, per_epoch, iterations = recipe._length(ahead)
+        clean, adversarial = recipe._batches()
+        forward, back = attack.passes(ahead.classes) if attack else (0.0, 0.0)
+        forward, back = forward * adversarial, back * adversarial
+        for own in (term.passes(recipe) for term in terms):
+            forward, back = forward + own.forward, back + own.back
+        shown = clean + adversarial + sum(term.shown for term in terms)
+        seen = iterations * schedule.batch_size
+        yield Passes("", seen, schedule.batch_size, forward + shown, back, shown)
+        if any(term.needs == "teacher" for term in terms):
+            yield Passes("teacher", seen, schedule.batch_size, clean + adversarial)
+        if recipe.averaging:
+            yield Passes("", images, schedule.batch_size)  # for batch norm's statistics
+        yield from recipe._validation(ahead, -(-iterations // per_epoch))
+
+    def _with_tuned_terms(self) -> "Recipe":
+        """The recipe with the terms that a choice brings in, whatever their weights."""
+        brought = {name: 1.0 for name in self.tuned if name in Terms.forms and not getattr(self.terms, name)}
+        return self.with_values(brought) if brought else self
+
+    def _length(self, ahead: Ahead) -> tuple[float, float, float]:
+        """Training images that take part, iterations an epoch, and iterations in all.
+
+        Raises:
+            Unknown: where the number of images is not known.
+        """
+        inputs, schedule = self.inputs, self.schedule
+        if of_classes := ahead.facts.images.get("train"):
+            images: float = sum(map(inputs.of_class, of_classes.values()))
+        else:
+            images = inputs.share * ahead.count("train")
+            images = min(images, inputs.per_class * ahead.classes) if inputs.per_class else images
+        per_epoch = max(1, images // schedule.batch_size)
+        return images, per_epoch, schedule.iterations or (schedule.epochs or 0) * per_epoch
+
+    def _batches(self) -> tuple[float, float]:
+        """How many clean and how many adversarial batches an iteration shows the network, in the mean."""
+        inputs, terms = self.inputs, self.terms.used.values()
+        clean, adversarial = 1.0, 0.0
+        if inputs.attack and inputs.mixing == "either":
+            clean, adversarial = inputs.clean_weight, 1 - inputs.clean_weight
+        elif inputs.attack:
+            clean, adversarial = float(inputs.clean_weight > 0), float(inputs.clean_weight < 1)
+        if any(term.replaces_cross_entropy and term.function_of == "step" for term in terms):
+            clean = adversarial = 0.0
+        looked_at = frozenset[str]().union(*(term.looks_at for term in terms))
+        return max(clean, float("clean" in looked_at)), max(adversarial, float("adversarial" in looked_at))
+
+    def _validation(self, ahead: Ahead, epochs: float) -> Iterator[Passes]:
+        """What is measured after every epoch, where something depends on it, and at the end."""
+        schedule, attack = self.schedule, self.inputs.attack
+        selects, watches = schedule.select == "best_validation", schedule.decay == "plateau"
+        looks = {"validation": epochs if selects else float(self.terms.has_accuracy)}
+        if watches:
+            looks[schedule.watch] = max(looks.get(schedule.watch, 0.0), epochs)
+        for split, times in looks.items():
+            again = bool(self.averaging) * (split == "validation")  # the averaged weights
+            yield Passes("", (times + again) * ahead.count(split), ahead.at_once)
+            if attack and attack.evaluates and (selects or (watches and split == schedule.watch)):
+                forward, back = attack.passes(ahead.classes)
+                yield Passes("", times * ahead.count(split), ahead.at_once, forward + 1, back)
 
     def with_values(self, values: dict[str, float]) -> "Recipe":
         """The recipe with values that a grid search tries or has chosen, by their names in TUNABLE.

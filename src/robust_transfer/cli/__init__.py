@@ -15,6 +15,7 @@ from robust_transfer.errors import UserError
 
 VERBS = (
     "init",
+    "plan",
     "status",
     "summary",
     "claims",

@@ -1,6 +1,6 @@
 """Splitting a set: classes chosen and renumbered, shares held out class by class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -79,7 +79,18 @@ def foreseen(spec: Dataset, facts: Facts) -> Facts:
             for split, counts in images.items()
         }
         covered(images, classes, spec.base)
-    return replace(facts, channels=channels, classes=len(classes), images=images)
+    totals = _totals(spec, facts.totals, len(classes) / len(numbers), len(classes))
+    return replace(facts, channels=channels, classes=len(classes), images=images, totals=totals)
+
+
+def _totals(spec: Dataset, totals: Mapping[str, int], share: float, classes: int) -> dict[str, int]:
+    """About how many images each split will have, from those of the undivided set, of whose classes a share is kept."""
+    if not totals:
+        return {}
+    kept = {split: total * share for split, total in totals.items()}
+    kept["validation"] = kept["train"] * spec.validation
+    kept["train"] -= kept["validation"]
+    return {split: round(min(n, classes * (spec.most(split) or n))) for split, n in kept.items()}
 
 
 def held_out(share: float, count: int, split: str, label: int) -> int:

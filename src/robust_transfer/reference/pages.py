@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from robust_transfer.cost import page as cost
+from robust_transfer.cost.networks import TABLE
 from robust_transfer.plan.protocol import SWITCHES
 from robust_transfer.reference.schema import NULL, OURS, Json, as_text, reference, schema
 from robust_transfer.studies import switch_effects
 
 SCHEMA, REFERENCE, README = Path("workflow/schema.json"), Path("docs/reference.md"), Path("README.md")
+COST, NETWORKS = Path("docs/cost.md"), Path("src/robust_transfer/cost") / TABLE.name
 COMMAND = "robust-transfer schema --write"
-BEGIN, END = f"<!-- switches: written by `{COMMAND}` -->", "<!-- end of switches -->"
 HEAD = f"""# Every key of the config
 
 Written by `{COMMAND}` from the specs' docstrings; `workflow/schema.json` says the same to editors.
@@ -124,11 +126,19 @@ def _in_words(effects: Mapping[Any, Mapping[str, Mapping[str, int]]]) -> str:
 
 def files(root: Path) -> dict[Path, str]:
     """What each of the files below the project's root is to hold."""
-    readme = (root / README).read_text(encoding="utf-8")
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    workflow = root / "workflow"
     return {
         root / SCHEMA: as_text(schema()),
         root / REFERENCE: page(),
-        root / README: f"{before}{begin}\n{switches(root / 'workflow')}\n{end}{after}" if end else readme,
+        root / README: _with(root / README, "switches", switches(workflow)),
+        root / NETWORKS: cost.networks(workflow),
+        root / COST: _with(root / COST, "cost", cost.papers(workflow)),
     }
+
+
+def _with(page: Path, name: str, text: str) -> str:
+    """A page with a text between the marks of that name; as it is where it has none."""
+    begin, end = f"<!-- {name}: written by `{COMMAND}` -->", f"<!-- end of {name} -->"
+    before, _, rest = (whole := page.read_text(encoding="utf-8")).partition(begin)
+    _, found, after = rest.partition(end)
+    return f"{before}{begin}\n{text}\n{end}{after}" if found else whole

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from robust_transfer.specs.fields import NonNegative, Spec, number
+from robust_transfer.specs.passes import PerImage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -76,6 +77,14 @@ class Attack(Spec):
         it is one attack.
         """
         return []
+
+    def passes(self, classes: int) -> PerImage:
+        """What it costs an image at most, of a set of so many classes: by default a pass forward and back each step of
+        each run, and a look at every run's outcome where there are several.
+        """
+        steps, runs = getattr(self, "steps", 1), getattr(self, "restarts", 1)
+        looks = runs * (runs > 1) + (self.labels == "predicted")
+        return PerImage(steps * runs + looks, steps * runs)
 
     def view(self, model: "Classifier") -> "nn.Module":
         """What of a classifier is attacked: by default the classifier itself."""

@@ -22,6 +22,8 @@ class Facts:
 
     channels, height, width: of the images as they are shown to a network. classes: how many there are.
     images: for each split, how many images each class has, by its number.
+    totals: for each split, about how many it has in all, where those of each class are not known.
+    kept: for each split, about how many bytes the prepared set has of an image, where it is not one for each value.
     """
 
     channels: int | None = None
@@ -29,6 +31,8 @@ class Facts:
     width: int | None = None
     classes: int | None = None
     images: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    totals: Mapping[str, int] = field(default_factory=dict)
+    kept: Mapping[str, int] = field(default_factory=dict)
 
     def count(self, split: str) -> int | None:
         """How many images a split has."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import model_serializer, model_validator
 
 from robust_transfer.specs.fields import Spec, in_slug, number
+from robust_transfer.specs.passes import PerImage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,8 @@ class Term(Spec):
     """Whether it takes the place of the cross entropy of what it is a function of."""
     needs: ClassVar[Literal["start", "teacher", "features"] | None] = None
     """What a run must have beside data: the parent of its node, by role."""
+    looks_at: ClassVar[frozenset[str]] = frozenset()
+    """The batches, clean and adversarial, that it has shown whether the inputs weigh them or not."""
     has_accuracy: ClassVar[bool] = True
     """Whether the network that it trains predicts classes, so that its accuracy can be measured."""
     rank: ClassVar[int] = 0
@@ -55,6 +58,15 @@ class Term(Spec):
     def mistakes(self, recipe: "Recipe") -> Iterator[str]:
         """A sentence for everything in a recipe that does not go with it."""
         yield from ()
+
+    @property
+    def shown(self) -> int:
+        """How many batches of its own an iteration shows the network."""
+        return 0
+
+    def passes(self, recipe: "Recipe") -> PerImage:
+        """What an attack of its own costs an image; see Attack.passes."""
+        return PerImage(0, 0)
 
     def equip(self, network: "Classifier") -> None:
         """Give the network what it needs for this training alone, in place."""

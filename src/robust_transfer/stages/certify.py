@@ -3,13 +3,14 @@
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robust_transfer.pace import Pace
 from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec, WholeNumber
+from robust_transfer.specs.passes import Ahead, Passes
 from robust_transfer.specs.smoothing import Smoothing
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
@@ -106,4 +107,19 @@ def slug(spec: Certify, parents: Mapping[str, Node]) -> str:
     return f"{parents['model'].slug}.{spec.smoothing.slug}"
 
 
-KIND = Kind(Certify, "certificates.parquet", slug, minutes=720, resumes=True)
+def passes(ahead: Ahead) -> Iterator[Passes]:
+    """Every sample of every image that is certified."""
+    smoothing, count = ahead.spec.smoothing, ahead.count(ahead.spec.split)
+    images = min(count, smoothing.images)
+    if smoothing.whole_steps:
+        images = count // max(1, count // smoothing.images)
+    samples = smoothing.n0 + smoothing.n
+    yield Passes("model", images * samples, min(BATCH, samples))
+
+
+def holds(ahead: Ahead) -> float:
+    """All images of the split."""
+    return ahead.values * ahead.count(ahead.spec.split)
+
+
+KIND = Kind(Certify, "certificates.parquet", slug, minutes=720, resumes=True, passes=passes, holds=holds)

@@ -1,12 +1,13 @@
 """choose: of several models trained with different values (a grid search), the one that does best on a split."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec
+from robust_transfer.specs.passes import Ahead, Passes
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
 
@@ -62,4 +63,15 @@ def slug(spec: Choose, parents: Mapping[str, Node]) -> str:
     return f"{parents['candidate0'].slug}.best-of-{len(spec.candidates)}"
 
 
-KIND = Kind(Choose, "model.safetensors", slug, version=2)
+def passes(ahead: Ahead) -> Iterator[Passes]:
+    """Each image of the split once through every candidate."""
+    for i in range(len(ahead.spec.candidates)):
+        yield Passes(f"candidate{i}", ahead.count(ahead.spec.split), ahead.at_once)
+
+
+def holds(ahead: Ahead) -> float:
+    """All images of the split."""
+    return ahead.values * ahead.count(ahead.spec.split)
+
+
+KIND = Kind(Choose, "model.safetensors", slug, version=2, passes=passes, holds=holds)

@@ -1,13 +1,14 @@
 """craft: adversarial examples of a split against one model, cached as a tensor."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from robust_transfer.attacks.algorithms import AnyAttack
 from robust_transfer.pace import Pace
 from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec, WholeNumber
+from robust_transfer.specs.passes import Ahead, Passes
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
 
@@ -83,4 +84,28 @@ def slug(spec: Craft, parents: Mapping[str, Node]) -> str:
     return f"{parents['data'].slug}.by.{parents['model'].slug}.{spec.attack.slug}"
 
 
-KIND = Kind(Craft, "examples.safetensors", slug, version=3, minutes=120)
+def passes(ahead: Ahead) -> Iterator[Passes]:
+    """Of every image, those that an earlier attack has beaten too: how many these will be is not known before."""
+    attack, images = ahead.spec.attack, ahead.count(ahead.spec.split)
+    yield Passes("model", images, BATCH, *attack.passes(ahead.classes))
+    yield Passes("model", images, BATCH, back=1)  # whether there are gradients
+
+
+def holds(ahead: Ahead) -> float:
+    """The images and those of them that are attacked, a byte a value; the examples twice, two bytes a value."""
+    return 6 * ahead.values * ahead.count(ahead.spec.split)
+
+
+def writes(ahead: Ahead) -> float:
+    """Two bytes a value."""
+    return 2 * ahead.values * ahead.count(ahead.spec.split)
+
+
+KIND = Kind(
+    *(Craft, "examples.safetensors", slug),
+    version=3,
+    minutes=120,
+    passes=passes,
+    holds=holds,
+    writes=writes,
+)

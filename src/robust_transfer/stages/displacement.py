@@ -1,10 +1,11 @@
 """displacement: how far augmentation moves the features of images."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec, WholeNumber
+from robust_transfer.specs.passes import Ahead, Passes
 from robust_transfer.specs.schedules import Augmentation
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
@@ -57,4 +58,9 @@ def slug(spec: Displacement, parents: Mapping[str, Node]) -> str:
     return f"{parents['data'].slug}.under.{parents['model'].slug}.augmented"
 
 
-KIND = Kind(Displacement, "distances.safetensors", slug)
+def passes(ahead: Ahead) -> Iterator[Passes]:
+    """Each image as it is and augmented."""
+    yield Passes("model", ahead.count(ahead.spec.split), BATCH, forward=2)
+
+
+KIND = Kind(Displacement, "distances.safetensors", slug, passes=passes)

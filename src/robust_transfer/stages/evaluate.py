@@ -1,11 +1,12 @@
 """evaluate: each image's outcome under a model, for a clean split or for adversarial examples of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from robust_transfer.pace import Pace
 from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Spec
+from robust_transfer.specs.passes import Ahead, Passes
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
 
@@ -71,4 +72,18 @@ def slug(spec: Evaluate, parents: Mapping[str, Node]) -> str:
     return f"{model.slug}.{'' if examples.parents['model'] == model.id else 'from-'}{attack}"
 
 
-KIND = Kind(Evaluate, "outcomes.parquet", slug, minutes=30)
+def passes(ahead: Ahead) -> Iterator[Passes]:
+    """Each image once."""
+    yield Passes("model", ahead.count(_split(ahead)), BATCH)
+
+
+def holds(ahead: Ahead) -> float:
+    """Of examples all, two bytes a value, and the images that they were made from; clean images pass batch by batch."""
+    return 3 * ahead.values * ahead.count(_split(ahead)) if "examples" in ahead.specs else 0.0
+
+
+def _split(ahead: Ahead) -> SplitName:
+    return ahead.specs["examples"].split if "examples" in ahead.specs else ahead.spec.split
+
+
+KIND = Kind(Evaluate, "outcomes.parquet", slug, minutes=30, passes=passes, holds=holds)

@@ -1,9 +1,10 @@
 """features: what a model makes of a data set's training images, for training that must not forget it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from robust_transfer.specs.fields import Spec
+from robust_transfer.specs.passes import Ahead, Passes
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
 
@@ -42,4 +43,14 @@ def slug(spec: Features, parents: Mapping[str, Node]) -> str:
     return f"{parents['data'].slug}.under.{parents['model'].slug}"
 
 
-KIND = Kind(Features, "features.safetensors", slug)
+def passes(ahead: Ahead) -> Iterator[Passes]:
+    """Each training image once."""
+    yield Passes("model", ahead.count("train"), BATCH)
+
+
+def writes(ahead: Ahead) -> float:
+    """Four bytes a feature."""
+    return 4 * ahead.width * ahead.count("train")
+
+
+KIND = Kind(Features, "features.safetensors", slug, passes=passes, writes=writes)

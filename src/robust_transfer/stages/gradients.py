@@ -1,10 +1,11 @@
 """gradients: what a model reacts to, image by image."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from robust_transfer.specs.datasets import SplitName
 from robust_transfer.specs.fields import Count, Spec
+from robust_transfer.specs.passes import Ahead, Passes
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
 
@@ -48,4 +49,10 @@ def slug(spec: Gradients, parents: Mapping[str, Node]) -> str:
     return f"{parents['model'].slug}.gradients"
 
 
-KIND = Kind(Gradients, "gradients.safetensors", slug, version=2, minutes=30)
+def passes(ahead: Ahead) -> Iterator[Passes]:
+    """The chosen images together, forward and back; in double precision, which counts as two."""
+    images = min(ahead.spec.count, ahead.count(ahead.spec.split))
+    yield Passes("model", images, max(1, int(images)), forward=2, back=2)
+
+
+KIND = Kind(Gradients, "gradients.safetensors", slug, version=2, minutes=30, passes=passes)

@@ -1,10 +1,11 @@
 """measure: how far a transferred model is from the model it was transferred from."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from robust_transfer.specs.fields import Spec, WholeNumber
+from robust_transfer.specs.passes import Ahead, Passes
 from robust_transfer.specs.schedules import Augmentation
 from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import Kind, Node
@@ -72,4 +73,10 @@ def slug(spec: Measure, parents: Mapping[str, Node]) -> str:
     return f"{parents['model'].slug}.to-source"
 
 
-KIND = Kind(Measure, "distances.json", slug)
+def passes(ahead: Ahead) -> Iterator[Passes]:
+    """Each training image once through both networks."""
+    yield Passes("model", ahead.count("train"), BATCH)
+    yield Passes("source", ahead.count("train"), BATCH)
+
+
+KIND = Kind(Measure, "distances.json", slug, passes=passes)

@@ -1,6 +1,6 @@
 """Nodes, named by their content, and what is true of all nodes of a kind."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from robust_transfer.canonical import digest
+from robust_transfer.specs.passes import Ahead, Passes
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class Kind:
     minutes: that the scheduler is asked for. gpu: whether a GPU is of use.
     resumes: whether a killed node continues from its saved state: it is then asked to save before its time is over.
     beside: files that it may leave beside the artifact for people to read; nothing is made from them.
+    passes: what it costs: the images that pass through networks. holds: bytes of images that it has in memory at once,
+    the prepared data set left aside. writes: bytes of its artifact, where it is large and no model. Each raises Unknown
+    where that depends on data that are not there.
     """
 
     spec: Any
@@ -30,6 +34,9 @@ class Kind:
     gpu: bool = True
     resumes: bool = False
     beside: tuple[str, ...] = ()
+    passes: Callable[[Ahead], Iterable[Passes]] = lambda _: ()
+    holds: Callable[[Ahead], float] = lambda _: 0.0
+    writes: Callable[[Ahead], float] = lambda _: 0.0
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any]:

@@ -21,4 +21,11 @@ def slug(spec: Recipe, parents: Mapping[str, Node]) -> str:
     return f"{parents['data'].slug}.{spec.network.slug}.{spec.slug}"
 
 
-KIND = Kind(Recipe, "model.safetensors", slug, version=4, minutes=1440, resumes=True, beside=(HISTORY,))
+KIND = Kind(
+    *(Recipe, "model.safetensors", slug),
+    version=4,
+    minutes=1440,
+    resumes=True,
+    beside=(HISTORY,),
+    passes=lambda ahead: ahead.spec.passes(ahead),
+)

@@ -30,4 +30,11 @@ def slug(spec: Recipe, parents: Mapping[str, Node]) -> str:
     return f"{parents['data'].slug}.{origin}-to-{spec.slug}.{trainable_slug(spec.trainable)}"
 
 
-KIND = Kind(Recipe, "model.safetensors", slug, version=4, minutes=480, resumes=True, beside=(HISTORY,))
+KIND = Kind(
+    *(Recipe, "model.safetensors", slug),
+    version=4,
+    minutes=480,
+    resumes=True,
+    beside=(HISTORY,),
+    passes=lambda ahead: ahead.spec.passes(ahead),
+)

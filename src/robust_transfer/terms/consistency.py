@@ -31,6 +31,10 @@ class Consistency(Term):
     entropy: NonNegative
     """eta, of the mean prediction's entropy."""
 
+    @property
+    def shown(self) -> int:
+        return self.copies
+
     def mistakes(self, recipe: "Recipe") -> Iterator[str]:
         if recipe.inputs.attack or not recipe.inputs.noise:
             yield "it compares noisy copies; set inputs.noise above 0 and no attack"

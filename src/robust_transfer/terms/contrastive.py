@@ -41,6 +41,10 @@ class Contrastive(Term):
     def two_crops(self) -> float:
         return self.smallest_crop
 
+    @property
+    def shown(self) -> int:
+        return 2
+
     def mistakes(self, recipe: "Recipe") -> Iterator[str]:
         if recipe.inputs.attack or recipe.inputs.noise:
             yield "it makes its own views; set no attack, noise or consistency"

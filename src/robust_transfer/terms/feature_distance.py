@@ -22,6 +22,7 @@ class FeatureDistance(Term):
     """
 
     slug_part = "+fdm"
+    looks_at = frozenset({"clean", "adversarial"})
 
     weight: Positive
     """lambda."""

@@ -20,6 +20,7 @@ class Similarity(Term):
 
     slug_part = "+lwf"
     needs = "features"
+    looks_at = frozenset({"clean"})
 
     weight: Positive
     """lambda_d."""

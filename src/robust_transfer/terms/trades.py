@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from robust_transfer.specs.fields import Positive
+from robust_transfer.specs.passes import PerImage
 from robust_transfer.specs.terms import Term
 
 if TYPE_CHECKING:
@@ -26,9 +27,19 @@ class Trades(Term):
     """
 
     slug_part = "+trades"
+    looks_at = frozenset({"clean"})
 
     weight: Positive
     """1 / lambda of the paper, which trains with 6."""
+
+    @property
+    def shown(self) -> int:
+        return 1
+
+    def passes(self, recipe: "Recipe") -> PerImage:
+        """The clean prediction, and its attack's steps."""
+        steps = getattr(recipe.inputs.attack, "steps", 0)
+        return PerImage(steps + 1, steps)
 
     def mistakes(self, recipe: "Recipe") -> Iterator[str]:
         from robust_transfer.attacks.algorithms.pgd import Pgd

@@ -8,6 +8,7 @@ from pydantic import Field
 from robust_transfer.errors import UserError
 from robust_transfer.specs.attacks import OnTrueLabels
 from robust_transfer.specs.fields import Count, Number
+from robust_transfer.specs.passes import PerImage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,6 +41,11 @@ class Apgd(OnTrueLabels):
     def slug(self) -> str:
         loss = {"cross_entropy": "", "dlr": "dlr", "dlr_targeted": "t"}[self.loss]
         return f"apgd{loss}{self.steps}-{self.norm}-{self.eps:.4g}"
+
+    def passes(self, classes: int) -> PerImage:
+        """Each run looks at where it starts, and in the end at the step of highest loss and the last that was wrong."""
+        runs = self.restarts * (min(self.targets, classes - 1) if self.loss == "dlr_targeted" else 1)
+        return PerImage(1 + runs * (self.steps + 3 + (self.loss != "cross_entropy")), runs * (self.steps + 1))
 
     def perturb(
         self, model: "nn.Module", images: "Tensor", labels: "Tensor | None", *, seed: int | None = None

@@ -6,6 +6,7 @@ from robust_transfer.attacks.algorithms.apgd import Apgd
 from robust_transfer.attacks.algorithms.fab import FabT
 from robust_transfer.attacks.algorithms.square import Square
 from robust_transfer.specs.attacks import Attack, OnTrueLabels
+from robust_transfer.specs.passes import PerImage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,6 +28,10 @@ class AutoAttack(OnTrueLabels):
     @property
     def slug(self) -> str:
         return f"autoattack-{self.norm}-{self.eps:.4g}"
+
+    def passes(self, classes: int) -> PerImage:
+        each = [member.passes(classes) for member in self.members()]
+        return PerImage(sum(one.forward + 1 for one in each), sum(one.back for one in each))
 
     def members(self) -> list[Attack]:
         threat = {"norm": self.norm, "eps": self.eps}

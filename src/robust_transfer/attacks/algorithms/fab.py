@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from robust_transfer.specs.attacks import OnTrueLabels
 from robust_transfer.specs.fields import Count
+from robust_transfer.specs.passes import PerImage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,6 +28,13 @@ class FabT(OnTrueLabels):
     @property
     def slug(self) -> str:
         return f"fabt{self.steps}-{self.norm}-{self.eps:.4g}"
+
+    def passes(self, classes: int) -> PerImage:
+        """A step towards a class linearises the boundary and looks whether it is crossed; each class ends with a search
+        along the last step (3 passes) and a look at the outcome.
+        """
+        runs = min(self.targets, classes - 1)
+        return PerImage(1 + runs * (2 * self.steps + 5), runs * self.steps)
 
     def perturb(
         self, model: "nn.Module", images: "Tensor", labels: "Tensor | None", *, seed: int | None = None

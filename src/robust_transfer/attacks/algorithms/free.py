@@ -6,6 +6,7 @@ from pydantic import model_validator
 
 from robust_transfer.specs.attacks import Stepped
 from robust_transfer.specs.fields import Count, NonNegative
+from robust_transfer.specs.passes import PerImage
 
 
 class Free(Stepped):
@@ -27,6 +28,10 @@ class Free(Stepped):
         if self.norm != "linf" or self.labels != "true":
             raise ValueError("norm: free adversarial training knows linf and true labels only")
         return self
+
+    def passes(self, classes: int) -> PerImage:
+        """None of its own: the way back to the weights gives the images' gradients, too."""
+        return PerImage(0, 0)
 
     @property
     def slug(self) -> str:

@@ -7,6 +7,7 @@ from pydantic import Field
 from robust_transfer.errors import UserError
 from robust_transfer.specs.attacks import OnTrueLabels
 from robust_transfer.specs.fields import Count, Number
+from robust_transfer.specs.passes import PerImage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,6 +36,10 @@ class Square(OnTrueLabels):
         if fits or self.norm == "linf":
             return None
         return f"the square attack under l2 has no start for images of {height} x {width} pixels; write linf"
+
+    def passes(self, classes: int) -> PerImage:
+        """As many as queries, for an image that withstands them all, and a look before and after."""
+        return PerImage(self.queries + 2, 0)
 
     def perturb(
         self, model: "nn.Module", images: "Tensor", labels: "Tensor | None", *, seed: int | None = None

@@ -17,6 +17,10 @@ else:
     Name = Literal[tuple(CATALOGUE)]
 
 
+PHOTOGRAPH_BYTES, PATH_BYTES = 100_000, 100
+"""About how large a photograph's file is, as those of ImageNet are, and its path with a digest."""
+
+
 class Collection(Dataset):
     """A set of large photographs in a folder below data_root, laid out as its authors distribute it (catalogue.py).
 
@@ -63,7 +67,10 @@ class Collection(Dataset):
 
     def look(self, data_root: Path) -> Facts:
         """What the catalogue has."""
-        return Facts(3, self.size, self.size, CATALOGUE[self.name].classes)
+        entry = CATALOGUE[self.name]
+        totals = {"train": entry.train, "test": entry.test}
+        kept = {"train": PATH_BYTES if entry.stays else PHOTOGRAPH_BYTES}
+        return Facts(3, self.size, self.size, entry.classes, totals=totals, kept=kept)
 
     def read(self, data_root: Path) -> "Files":
         """The image files by the set's own lists; see data/collections.

@@ -79,7 +79,9 @@ class Torchvision(Dataset):
         if self.name.startswith("CIFAR"):
             sizes = {"train": entry.train // entry.classes, "test": entry.test // entry.classes}
             images = {split: dict.fromkeys(range(entry.classes), size) for split, size in sizes.items()}
-        return Facts(3, self.size, self.size, entry.classes, images)
+        totals = {"train": entry.train, "test": entry.test}
+        kept = dict.fromkeys(("train", "validation", "test"), 3 * 32 * 32) if self.shown_at else {}
+        return Facts(3, self.size, self.size, entry.classes, images, totals, kept)
 
     def read(self, data_root: Path) -> "Arrays":
         """From torchvision's folder layout. SVHN's label 10 is class 0, the digit; SVHN and GTSRB name no classes.
