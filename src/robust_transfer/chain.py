@@ -15,6 +15,7 @@ from robust_transfer import store
 from robust_transfer.canonical import canonical_json, digest
 from robust_transfer.errors import UserError
 from robust_transfer.plan.graph import ENDINGS, Plan, Product
+from robust_transfer.specs.datasets import Dataset
 from robust_transfer.stages.node import KINDS, Node
 
 # ---- the files of a data set ---------------------------------------------------------------------------------------
@@ -34,7 +35,7 @@ def files_of(spec: Any, data_root: Path, known: Iterable[Mapping[str, Any]] = ()
     """
     before = {(entry["path"], entry["stamp"]): entry["sha256"] for entry in known}
     entries = []
-    for name in getattr(spec, "files", ()):
+    for name in spec.files_in(data_root) if isinstance(spec, Dataset) else ():
         top = data_root / name
         if not top.exists():
             return None

@@ -296,7 +296,7 @@ def test_a_partial_final_training_set_is_refused(final):
     table.write_text("\n".join(table.read_text().splitlines()[:-1]))
     assert "12 training images are listed, not 13" in must_be_refused("GTSRB-final", final.root)
     table.unlink()
-    assert "Train.csv missing; unpack the copy of the GTSRB on Kaggle" in must_be_refused("GTSRB-final", final.root)
+    assert "Train.csv missing; unpack GTSRB_Final_Training_Images.zip" in must_be_refused("GTSRB-final", final.root)
 
 
 def test_the_counts_are_the_sets_own():

@@ -31,6 +31,7 @@ VERBS = (
     "pack",
     "verify",
     "config",
+    "data",
     "schema",
 )
 """The verbs, in the order in which --help lists them."""

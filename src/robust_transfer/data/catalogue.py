@@ -14,6 +14,7 @@ class Entry:
 
     classes, train, test: how many classes, training images and test images it has.
     folder: its folder below data_root. needs: the files and folders in it that are read.
+    or_needs: in place of `needs`, where the set comes in two layouts.
     unpack: what to put where; {root} stands for data_root.
     stays: whether the training images stay where they are, because a copy would be too large: the prepared set then has
         their paths and digests.
@@ -26,6 +27,7 @@ class Entry:
     needs: tuple[str, ...]
     unpack: str
     stays: bool = False
+    or_needs: tuple[str, ...] = ()
 
 
 TORCHVISION: dict[str, Entry] = {
@@ -72,7 +74,9 @@ TORCHVISION: dict[str, Entry] = {
         12_630,
         "gtsrb-final",
         ("Train.csv", "Test.csv"),
-        "unpack the copy of the GTSRB on Kaggle (Train, Test, Train.csv, Test.csv) into {root}/gtsrb-final",
+        "unpack GTSRB_Final_Training_Images.zip, GTSRB_Final_Test_Images.zip and GTSRB_Final_Test_GT.zip into "
+        "{root}/gtsrb-final, or the copy of the GTSRB on Kaggle (Train, Test, Train.csv, Test.csv)",
+        or_needs=("GTSRB/Final_Training/Images", "GTSRB/Final_Test/Images", "GT-final_test.csv"),
     ),
 }
 """Sets of small images, by torchvision's name; GTSRB-final, which torchvision has not."""

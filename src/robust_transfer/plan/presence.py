@@ -22,7 +22,7 @@ def must_be_present(nodes: Iterable[Node], data_root: Path) -> None:
     missing, wrong = [], []
     for node in nodes:
         spec = TypeAdapter(AnyDataset).validate_python(node.spec)
-        if absent := [str(data_root / name) for name in spec.files if not (data_root / name).exists()]:
+        if absent := [str(data_root / name) for name in spec.files_in(data_root) if not (data_root / name).exists()]:
             missing.append(f"  - {spec.base}: {', '.join(absent)} missing; {spec.remedy.format(root=data_root)}")
             continue
         try:

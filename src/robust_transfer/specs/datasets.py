@@ -98,6 +98,10 @@ class Dataset(Spec):
         """Files and folders below data_root that must be there before it can be read."""
         return []
 
+    def files_in(self, data_root: Path) -> list[str]:
+        """The same of the layout that is there, for a set that comes in several."""
+        return self.files
+
     @property
     def remedy(self) -> str:
         """What to do when they are missing; {root} stands for data_root."""
@@ -145,7 +149,7 @@ class Dataset(Spec):
         """
         from robust_transfer.data.splits import foreseen
 
-        key = (self.model_dump_json(), data_root, tuple(_stamp(data_root / name) for name in self.files))
+        key = (self.model_dump_json(), data_root, tuple(_stamp(data_root / name) for name in self.files_in(data_root)))
         if key not in _PEEKED:
             _PEEKED[key] = foreseen(self, self.look(data_root))
         return _PEEKED[key]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
-from robust_transfer.data.catalogue import TORCHVISION
+from robust_transfer.data.catalogue import TORCHVISION, Entry
 from robust_transfer.errors import UserError
 from robust_transfer.specs.datasets import Dataset, Facts
 from robust_transfer.specs.fields import Count
@@ -25,7 +25,9 @@ class Torchvision(Dataset):
 
     reader: Literal["torchvision"]
     name: Name
-    """The set's name in torchvision; GTSRB-final has the competition's final training set in Kaggle's layout."""
+    """The set's name in torchvision; GTSRB-final has the competition's final training set, in its authors' layout or in
+    Kaggle's.
+    """
     size: Count = 32
     """Side in pixels. Images of CIFAR and SVHN are kept as they are, 32x32, and scaled up, bilinear, whenever they are
     shown; augmentation is before that. GTSRB's images are of any size and shape: they are scaled when the set is
@@ -68,6 +70,11 @@ class Torchvision(Dataset):
     def files(self) -> list[str]:
         entry = TORCHVISION[self.name]
         return [f"{entry.folder}/{name}" for name in entry.needs]
+
+    def files_in(self, data_root: Path) -> list[str]:
+        """Those of the second layout where one of it is there, and not all of the first are."""
+        entry = TORCHVISION[self.name]
+        return [f"{entry.folder}/{name}" for name in _layout(entry, data_root / entry.folder)]
 
     @property
     def remedy(self) -> str:
@@ -136,9 +143,10 @@ def _signs(name: str, data_root: Path, size: int) -> "Splits":
 
     entry = TORCHVISION[name]
     folder, remedy = data_root / entry.folder, entry.unpack.format(root=data_root)
-    if absent := [str(folder / each) for each in entry.needs if not (folder / each).exists()]:
+    needs = _layout(entry, folder)
+    if absent := [str(folder / each) for each in needs if not (folder / each).exists()]:
         raise UserError(f"{name}: {', '.join(absent)} missing; {remedy}")
-    manifest = checked(_listed(name, folder, remedy), name, folder, entry, 0.0, remedy)
+    manifest = checked(_listed(name, folder, needs, remedy), name, folder, entry, 0.0, remedy)
     splits = {}
     for split, (files, labels) in manifest.splits().items():
         images = np.empty((len(files), size, size, 3), np.uint8)
@@ -150,9 +158,15 @@ def _signs(name: str, data_root: Path, size: int) -> "Splits":
     return splits
 
 
-def _listed(name: str, folder: Path, remedy: str) -> "Listed":
+def _layout(entry: Entry, folder: Path) -> tuple[str, ...]:
+    """What is read in a set's folder: in the layout that is there, or that which it begins to have."""
+    whole = all((folder / each).exists() for each in entry.needs)
+    return entry.or_needs if not whole and any((folder / each).exists() for each in entry.or_needs) else entry.needs
+
+
+def _listed(name: str, folder: Path, needs: tuple[str, ...], remedy: str) -> "Listed":
     """GTSRB's Training/00042/00007_00029.ppm (frame 29 of the track of sign 7), and the rows `Filename;...;ClassId` of
-    the test images' table; GTSRB-final's tables `...,ClassId,Path`.
+    the test images' table; GTSRB-final's Final_Training/Images/00042 likewise, or Kaggle's tables `...,ClassId,Path`.
     """
 
     def table(file: str, delimiter: str, column: str, below: str) -> list[tuple[str, str]]:
@@ -164,11 +178,12 @@ def _listed(name: str, folder: Path, remedy: str) -> "Listed":
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             raise UserError(f"{name}: {path} is not the set's own table ({error!r}); {remedy}") from None
 
-    if name == "GTSRB-final":
+    if "Train.csv" in needs:
         return {split: table(f"{split.title()}.csv", ",", "Path", "") for split in ("train", "test")}
+    images = needs[0]
     train = [
-        (of_class.name, f"GTSRB/Training/{of_class.name}/{file.name}")
-        for of_class in sorted((folder / "GTSRB" / "Training").iterdir())
+        (of_class.name, f"{images}/{of_class.name}/{file.name}")
+        for of_class in sorted((folder / images).iterdir())
         for file in sorted(of_class.glob("*.ppm"))
     ]
     return {"train": train, "test": table("GT-final_test.csv", ";", "Filename", "GTSRB/Final_Test/Images/")}

@@ -1,0 +1,46 @@
+"""the data sets that the config needs: there or missing, where to get them, on what terms; --fetch and --check
+
+Exit status: 0 where all are there, 3 where one is missing or partial.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from robust_transfer.cli import present
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The config, what to do, and the form."""
+    present.arguments(parser)
+    parser.add_argument(
+        "--fetch", nargs="*", metavar="SET", help="have torchvision download these, or all that are missing and it can"
+    )
+    parser.add_argument(
+        "--check",
+        nargs="*",
+        metavar="SET",
+        help="read these, or all that are there: counts, and MD5 that are published",
+    )
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Fetch, check, and print what there is to say of each set."""
+    from robust_transfer.data import inventory
+
+    plan = present.present(options).plan
+    data_root = Path(plan.origin["data_root"])
+    sets = inventory.needed(plan)
+    if options.fetch is not None:
+        for each in inventory.chosen(sets, options.fetch, (inventory.MISSING, inventory.PARTIAL)):
+            if options.fetch or each.can_be_fetched:
+                inventory.fetch(each, data_root)
+    if options.check is not None:
+        for each in inventory.chosen(sets, options.check, (inventory.THERE,)):
+            inventory.check(each, data_root)
+    if options.json:
+        print(json.dumps(inventory.as_values(sets), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(inventory.lines(sets)))
+    return 0 if all(each.state == inventory.THERE for each in sets) else 3
