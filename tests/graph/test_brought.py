@@ -5,7 +5,7 @@ import re
 import pytest
 
 from robust_transfer.errors import UserError
-from robust_transfer.plan import weights
+from robust_transfer.plan import presence, weights
 from robust_transfer.stages.bring import Bring
 from workspace import planned
 
@@ -147,3 +147,15 @@ def test_a_substitute_must_fit_the_target():
 def test_origins_that_cannot_be(origin, words):
     with pytest.raises(UserError, match=words):
         plan_of("davchev nat", origin)
+
+
+def test_missing_files_are_named_before_the_first_job(folder):
+    weights.record("none.pt", "cd" * 32)
+    plan = plan_of("vaishnavi", {"file": "none.pt"})
+    with pytest.raises(
+        UserError, match=r"weights are missing \(.*\n  - .*: data/weights/none\.pt missing; put the check"
+    ):
+        presence.must_be_present(brought(plan), folder.relative_to(folder) / "data")
+    hub = {"hub": "some-lab/nets", "file": "a.pt", "revision": "ab" * 20}
+    for origin in ({"file": "a.pt"}, hub):
+        presence.must_be_present(brought(plan_of("vaishnavi", origin)), folder / "data")

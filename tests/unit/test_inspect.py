@@ -98,7 +98,7 @@ def test_what_is_said_of_a_robust_imagenet_network(folder, capsys):
     for line in (
         "  state dict  122 tensors under model",
         "  stripped    module., model. from all names",
-        "  left out    module.attacker.normalize.new_mean, ",
+        "  left out    126: module.attacker.normalize.new_mean, ",
         "  normaliser  {mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}",
         "  network     resnet18, 3 channels, 4 classes",
         "  matched     122 of 122 tensors",
@@ -118,7 +118,7 @@ def test_the_yaml_with_its_questions_answered_brings_the_file(folder, capsys):
     shown = capsys.readouterr().out
     assert "    # slope: missing above, for no tensor tells it; 0 (TRADES, RobustBench) or 0.1 (CARTL)" in shown
     assert "    # normalise: missing above, for no tensor tells it; {mean: 0, std: 1} if" in shown
-    assert "  idle        sub_block1.layer.0.bn1.weight, " in shown
+    assert "  idle        25: sub_block1.layer.0.bn1.weight, " in shown
     values = yaml.safe_load(shown[shown.index("networks:") :])["networks"]["a"]
     network = TypeAdapter(AnyNetwork).validate_python(values | {"slope": 0, "normalise": CIFAR})
     checkpoint = checkpoints.read(folder / "data" / "weights" / "a.pt")
@@ -134,7 +134,7 @@ def test_the_closest_network_is_shown_with_what_is_missing_and_too_much(folder, 
     assert run("a.pt", "--entry", "net") == 3
     shown = capsys.readouterr().out
     assert "  network     the closest is resnet18, 3 channels, 4 classes" in shown
-    assert "  matched     121 of 122 tensors\n  missing     stages.3.1.conv2.weight\n  unused      odd.w" in shown
+    assert "  matched     121 of 122 tensors\n  missing     1: stages.3.1.conv2.weight\n  unused      1: odd." in shown
     assert "    a: {network: a, file: a.pt, entry: net}" in shown
     assert run("a.pt", "--entry", "net", "--json") == 3
     values = json.loads(capsys.readouterr().out)

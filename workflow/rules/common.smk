@@ -119,8 +119,10 @@ def force_what_is_out_of_date():
 
 
 def check_start(jobs):
-    """Stop before the first job if results/ is closed, or files of data sets are missing, with one message for all."""
-    names = sorted(job.wildcards.node for job in jobs if job.rule.name == "prepare")
+    """Stop before the first job if results/ is closed, or files that it reads are missing, with one message for all."""
+    names = sorted(
+        job.wildcards.node for job in jobs if job.rule.name in ("bring", "prepare")
+    )
     try:
         freeze.must_be_frozen()
         presence.must_be_present(

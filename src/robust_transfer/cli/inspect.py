@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robust_transfer.models.recognise import Recognised
 
-LISTED = 8
+LISTED = 4
 """Names of each kind that are printed; --json has all."""
 
 
@@ -80,7 +80,7 @@ def _lines(values: dict[str, Any], found: "Recognised", name: str) -> Iterator[s
 def _named(heading: str, names: list[str]) -> Iterator[str]:
     if names:
         more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        yield f"  {heading:<11} {', '.join(names[:LISTED])}{more}"
+        yield f"  {heading:<11} {len(names)}: {', '.join(names[:LISTED])}{more}"
 
 
 def _snippet(values: dict[str, Any], name: str) -> Iterator[str]:

@@ -61,7 +61,7 @@ class CifarResNet(Staged):
 
         width, normalise = self.width, normaliser(self.normalise, channels)
         stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-        stages = self.stacked(partial(basic_block(), self.shortcut))
+        stages = self.stacked(partial(basic_block(), shortcut=self.shortcut))
         network = Classifier(normalise, stem, stages, nn.Identity(), self.feature_width, classes, he_et_al)
         average_residuals(network, self.averaged_units)
         return network
@@ -82,7 +82,7 @@ def basic_block() -> type["nn.Module"]:
         zeros, half on each side; one of the form "conv" is a 1x1 convolution with batch norm.
         """
 
-        def __init__(self, shortcut: str, channels_in: int, channels: int, stride: int):
+        def __init__(self, channels_in: int, channels: int, stride: int, shortcut: str = "pad"):
             super().__init__()
             self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
             self.bn1 = nn.BatchNorm2d(channels)

@@ -71,7 +71,7 @@ class PreActResNet(Staged):
         from robust_transfer.models.spectral import average_residuals
 
         stem, width = nn.Conv2d(channels, self.width, 3, 1, 1, bias=False), self.feature_width
-        stages = self.stacked(partial(preact_block(), self.shortcut_of != "input"))
+        stages = self.stacked(partial(preact_block(), activated=self.shortcut_of != "input"))
         tail = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU()) if self.last_norm else nn.Identity()
         normalise = normaliser(self.normalise, channels)
         network = Classifier(normalise, stem, stages, tail, width, classes, initialise=lambda module: None)
@@ -93,7 +93,7 @@ def preact_block() -> type["nn.Module"]:
         Where the shape changes, the shortcut is a 1x1 convolution of the input, by default of the activated one.
         """
 
-        def __init__(self, activated: bool, channels_in: int, channels: int, stride: int):
+        def __init__(self, channels_in: int, channels: int, stride: int, activated: bool = True):
             super().__init__()
             self.bn1 = nn.BatchNorm2d(channels_in)
             self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
