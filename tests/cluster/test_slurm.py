@@ -72,6 +72,33 @@ def test_who_asks_for_a_gpu_sees_one(cluster: SlurmCluster) -> None:
     assert cluster.run("srun", *show).strip() == "gpu:"
 
 
+WARNED = """
+import os, signal, sys, time
+from pathlib import Path
+from robust_transfer.run import requeue
+
+os.environ["ROBUST_TRANSFER_WARM"] = "0"  # as the workflow sets it for its jobs
+with open("starts", "a") as file:
+    print("start", file=file)
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1 if requeue.when_time_is_over() else 2))
+if len(Path("starts").read_text().splitlines()) < 2:
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_job_comes_back_when_its_time_is_over(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """Under its number, and it ends well the second time."""
+    (tmp_path / "job.py").write_text(WARNED)
+    (tmp_path / "job.sh").write_text(f"#!/bin/sh\nexec srun {sys.executable} job.py\n")
+    asked = ("--requeue", "--time=1", "--signal=TERM@50", "--comment=mine", f"--chdir={tmp_path}")
+    cluster.run("sbatch", *asked, str(tmp_path / "job.sh"))
+    first = cluster.latest_job("mine").id
+    cluster.wait_until(lambda: cluster.latest_job("mine").state == "COMPLETED", "it is done", seconds=240)
+    assert (cluster.latest_job("mine").id, cluster.latest_job("mine").restarts) == (first, 1)
+    assert (tmp_path / "starts").read_text() == "start\n" * 2
+
+
 @pytest.mark.slow
 def test_stopped_trainings_continue(cluster: SlurmCluster, tmp_path: Path) -> None:
     """One is warned that its time ends, one is requeued, one loses its node: all finish, and none starts anew."""

@@ -261,8 +261,23 @@ def machine(key):
     return PLAN.origin["machine"][key]
 
 
+def on_cluster():
+    """Whether jobs are sent elsewhere, or would be: then a limit on jobs is given, and none on cores."""
+    return workflow.resource_settings.nodes is not None and not workflow.remote_exec
+
+
+@cache
+def resources():
+    """What each node's job asks for, by the cost model. Only a cluster asks; making nodes here needs no such look."""
+    from robust_transfer.cost.resources import Resources
+
+    return Resources(PLAN, Path("results"))
+
+
 def memory(wildcards, attempt):
     """MB that a job may take: more for each attempt, as too little may be what ended the one before."""
+    if on_cluster():
+        return resources().memory_mb(node_of(wildcards), attempt)
     return machine("memory_mb") * attempt
 
 
@@ -271,6 +286,9 @@ def memory(wildcards, attempt):
 SAVE_SIGNAL = "'--signal=TERM@300'"
 
 
-def runtime_of(kind):
+def runtime(wildcards, attempt):
     """Minutes that a job may take: the same for each attempt where it continues, more for each where it starts anew."""
-    return lambda wildcards, attempt: kind.minutes * (1 if kind.resumes else attempt)
+    node = node_of(wildcards)
+    if on_cluster():
+        return resources().minutes(node, attempt)
+    return KINDS[node.kind].minutes

@@ -21,7 +21,7 @@ for kind, about in KINDS.items():
         resources:
             gpu=machine("gpus") if about.gpu else 0,
             mem_mb=memory,
-            runtime=runtime_of(about),
+            runtime=runtime,
             slurm_extra=SAVE_SIGNAL if about.resumes else "",
         message:
             "{rule} {wildcards.node}"

@@ -40,11 +40,15 @@ class Machine(Spec):
     threads: Count = 1
     """CPU threads of one node; sums may differ in the last bit between thread counts, so a node's card names it."""
     memory_mb: Count = 8000
-    """Memory that a training, attack or evaluation asks the scheduler for; as much again for each retry."""
+    """Memory that a training, attack or evaluation asks the scheduler for at least, and on a cluster more where the
+    cost model says so; as much again for each retry.
+    """
     gpus: WholeNumber = 0
     """GPUs a training, attack or evaluation asks the scheduler for (0 at digits scale)."""
     checkpoint_seconds: Positive = 60.0
     """How often a running training saves its state."""
+    longest_job: Positive = 24.0
+    """Hours that a job asks a cluster for at most, if what it makes continues where it was stopped: it comes back."""
 
 
 class Settings(Spec):

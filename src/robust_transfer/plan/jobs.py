@@ -10,6 +10,8 @@ PACKAGE = Path(__file__).parents[1]
 VARIABLE = "ROBUST_TRANSFER_SOURCE"
 """Says where the package lies that jobs are to run. The rules start it by that path: a search path cannot hold every
 folder's name (PYTHONPATH is cut at colons), and Snakemake takes it away where it activates a conda environment."""
+WARM = "ROBUST_TRANSFER_WARM"
+"""Says whether nodes are forked from one warm process: 0 in the jobs of a cluster."""
 
 
 def set_environment(source: Path, warm: bool) -> None:
@@ -30,9 +32,9 @@ def set_environment(source: Path, warm: bool) -> None:
     rest = [entry for entry in os.environ.get("PATH", "").split(os.pathsep) if entry and entry != folder]
     os.environ["PATH"] = os.pathsep.join([folder, *rest])
     os.environ[VARIABLE] = str(source)
-    os.environ.setdefault("ROBUST_TRANSFER_WARM", "1")
+    os.environ.setdefault(WARM, "1")
     if not warm:
-        os.environ["ROBUST_TRANSFER_WARM"] = "0"
+        os.environ[WARM] = "0"
 
 
 def must_be_the_workflows_own() -> None:

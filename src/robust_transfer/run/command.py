@@ -76,11 +76,15 @@ def make(options: argparse.Namespace) -> int:
     except MemoryError:
         return end("out of memory; lower batch_size or ask for more", options, 1)
     except Exception as error:
+        from robust_transfer.run import requeue
         from robust_transfer.signals import Interrupted
         from robust_transfer.store import is_forbidden, is_full
 
         if isinstance(error, Interrupted):
-            return end(f"{error}; the same command continues", options, error.exit_status)
+            # It is raised between two iterations or images, so something was done since this job began.
+            again = requeue.when_time_is_over()
+            how = "this job goes back into the queue and continues" if again else "the same command continues"
+            return end(f"{error}; {how}", options, error.exit_status)
         if is_full(error):
             return end(f"no space is left ({error}); make room on that disk and start again", options, 1)
         if is_forbidden(error):

@@ -1,0 +1,66 @@
+"""What jobs ask a scheduler for: minutes and megabytes of each node, with a margin, more for each attempt."""
+
+import math
+from functools import cached_property
+from pathlib import Path
+
+from robust_transfer.cost.forecast import is_on_gpu, rates_of
+from robust_transfer.cost.nodes import Needs
+from robust_transfer.cost.rates import Rates
+from robust_transfer.plan.graph import Plan
+from robust_transfer.specs.passes import Unknown
+from robust_transfer.stages.node import KINDS, Node
+
+MARGIN, UNCALIBRATED = 2.0, 4.0
+"""Of time: so many times what is expected, where cards say how fast the device is, and where they do not."""
+MEMORY = 1.5
+"""Of memory."""
+START = 10
+"""Minutes that every job gets besides: an environment may start slowly on a shared disk."""
+
+
+class Resources:
+    """Of the nodes of a plan. results: whose cards say how fast the device is; they are read when first asked for."""
+
+    def __init__(self, plan: Plan, results: Path):
+        self.plan, self.results = plan, results
+        self.machine = plan.origin["machine"]
+
+    @cached_property
+    def _rates(self) -> Rates:
+        return rates_of(self.plan, self.results)
+
+    @cached_property
+    def _needs(self) -> Needs:
+        return Needs(self.plan, Path(self.plan.origin["data_root"]))
+
+    def minutes(self, node: Node, attempt: int = 1) -> int:
+        """That a job may take.
+
+        Where nothing is timed yet, at least as many as its kind says; that many alone where the cost is not known. A
+        job that continues from its checkpoint gets the same for each attempt, but no more than `longest_job` of the
+        config's machine: it is as often begun again.
+        """
+        kind = KINDS[node.kind]
+        try:
+            seconds = self._rates.seconds(node.kind, self._needs.load(node))
+        except Unknown:
+            return kind.minutes * (1 if kind.resumes else attempt)
+        if self._rates.is_assumed(node.kind):
+            minutes = max(kind.minutes, START + UNCALIBRATED * seconds / 60)
+        else:
+            minutes = START + MARGIN * seconds / 60
+        if kind.resumes:
+            return math.ceil(min(minutes, 60 * self.machine["longest_job"]))
+        return math.ceil(minutes) * attempt
+
+    def memory_mb(self, node: Node, attempt: int = 1) -> int:
+        """That a job may take: what the node needs with a margin, but at least the config's; as much more for each
+        attempt, as too little may be what ended the one before.
+        """
+        least: int = self.machine["memory_mb"]
+        try:
+            needed = self._needs.memory(node).of_host(is_on_gpu(self.plan))
+        except Unknown:
+            needed = 0.0
+        return max(least, math.ceil(MEMORY * needed)) * attempt

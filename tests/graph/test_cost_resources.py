@@ -1,0 +1,75 @@
+"""What jobs ask a cluster for: by the cost model there, by the config here."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pretend import one
+from robust_transfer.cost import resources
+from robust_transfer.cost.resources import Resources
+from robust_transfer.stages.node import KINDS
+from workspace import planned
+
+PAPER = {"scale": "paper"}
+
+
+@pytest.fixture(scope="module")
+def paper():
+    """The paper scale of one study, of which nothing is made."""
+    plan = planned("davchev", **PAPER)
+    return plan, Resources(plan, Path("nowhere"))
+
+
+def test_where_nothing_is_timed_a_node_gets_what_its_kind_says_or_more(paper):
+    plan, found = paper
+    for node in plan.nodes.values():
+        assert found.minutes(node) >= min(KINDS[node.kind].minutes, 24 * 60)
+
+
+def test_what_begins_anew_gets_more_each_time_and_what_continues_a_day_at_most(paper):
+    plan, found = paper
+    craft, pretrain = one(plan, "craft"), one(plan, "pretrain")
+    assert found.minutes(craft, 3) == 3 * found.minutes(craft)
+    assert found.minutes(pretrain, 3) == found.minutes(pretrain) <= 24 * 60
+    longer = Resources(plan, Path("nowhere"))
+    longer.machine = plan.origin["machine"] | {"longest_job": 0.5}
+    assert longer.minutes(pretrain) == 30
+
+
+def test_memory_is_that_of_the_node_and_more_for_each_attempt():
+    plan = planned("shafahi", **PAPER)
+    found, least = Resources(plan, Path("nowhere")), plan.origin["machine"]["memory_mb"]
+    asked = {node.id: found.memory_mb(node) for node in plan.nodes.values()}
+    crafts = [node for node in plan.nodes.values() if node.kind == "craft" and node.slug.startswith("imagenet.")]
+    # 50,000 images of 3 x 224 x 224 values, six bytes each
+    assert crafts and all(asked[node.id] > 45_000 * resources.MEMORY for node in crafts)
+    assert min(asked.values()) == least
+    assert found.memory_mb(crafts[0], 2) == 2 * asked[crafts[0].id]
+
+
+def test_what_is_not_known_gets_what_its_kind_says(tmp_path):
+    mine = {"digits-low": {"reader": "npz", "file": "mine.npz"}}
+    plan = planned("davchev", datasets=mine, data_root=str(tmp_path))
+    found = Resources(plan, tmp_path)
+    unknown = one(plan, "pretrain")
+    assert found.minutes(unknown, 2) == KINDS["pretrain"].minutes
+    assert found.memory_mb(unknown, 2) == 2 * plan.origin["machine"]["memory_mb"]
+
+
+@pytest.mark.slow
+def test_a_cluster_is_asked_for_the_models_minutes_and_a_machine_needs_none(pretended, plan):
+    """All that was pretended took two seconds: the margin and the start make ten minutes and a bit."""
+    evaluate = one(plan, "evaluate")
+    of_node = f"type('Wildcards', (), {{'node': '{evaluate.id}'}})"
+    with (pretended.root / "Snakefile").open("a", encoding="utf-8") as file:
+        file.write(f"\nprint('asked:', runtime({of_node}, 1), memory({of_node}, 2))\n")
+
+    def asked(*words):
+        return re.search(
+            "asked: (.*)", pretended.snakemake("--dry-run", f"results/{evaluate.artifact}", *words).stdout
+        )[1]
+
+    memory = 2 * plan.origin["machine"]["memory_mb"]
+    assert asked("--executor", "slurm", "--jobs", "2") == f"11 {memory}"
+    assert asked() == f"{KINDS['evaluate'].minutes} {memory}"
