@@ -225,7 +225,8 @@ class Chain:
         if card is None:
             return f"{path} does not say what {product.key} shows"
         if not shows(card, product):
-            return f"{product.stem} shows what another config asked for"
+            other = "config" if card.get("version") == product.param["version"] else "version of this project"
+            return f"{product.stem} shows what another {other} asked for"
         return self.reason_of_card(card, product.stem)
 
 

@@ -97,6 +97,15 @@ def test_a_table_whose_card_says_something_else_is_out_of_date(small, edit):
     assert small.out_of_date() == {f"{small.table.stem}.json"}
 
 
+def test_why_a_table_is_out_of_date_tells_the_config_from_the_version(small):
+    path, table = small.results / f"{small.table.stem}.json", small.plan.products[small.table.stem]
+    card = json.loads(path.read_text())
+    for edit, other in ({"version": 0}, "version of this project"), ({"spec": {}}, "config"):
+        store.write_card(path, card | edit)
+        why = chain.out_of_date(small.plan, small.results)[f"{table.stem}.json"]
+        assert why.endswith(f"shows what another {other} asked for")
+
+
 def test_a_table_made_anew_to_the_same_bytes_is_not_out_of_date(small):
     (small.results / small.model.artifact).unlink()
     small.make(small.model)
