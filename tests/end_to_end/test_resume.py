@@ -405,7 +405,9 @@ def undisturbed(workspace):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL])
 def test_after_any_signal_to_snakemake_alone_the_same_command_is_enough(workspace, undisturbed, tmp_path, number):
-    process = started(workspace, tmp_path / "output", undisturbed.words)
+    # With a screen, which has threads of its own, as well as without.
+    screen = ["--logger", "studies"] if number in (signal.SIGTERM, signal.SIGINT) else []
+    process = started(workspace, tmp_path / "output", undisturbed.words + screen)
     wait_until(undisturbed.checkpoint.exists, process)
     process.send_signal(number)
     # Its jobs go on meanwhile: Snakemake waits for them, or they go on as orphans.
