@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from robust_transfer.plan import jobs
-from robust_transfer.run import requeue
+from robust_transfer.run import __main__ as entry
+from robust_transfer.run import command, requeue
 
 
 @pytest.fixture
@@ -56,3 +57,11 @@ def test_outside_slurm_and_of_a_job_that_is_somebodys_own_nothing_is_asked(slurm
     monkeypatch.delenv(name)
     assert not comes_back(slurm, 300)
     assert not (slurm / "asked").exists()
+
+
+def test_a_clusters_job_still_knows_that_it_is_one_when_it_is_asked(monkeypatch):
+    monkeypatch.setattr(command, "make", lambda _: int(os.environ.get(jobs.WARM, "1")))
+    monkeypatch.setenv(jobs.WARM, "0")
+    assert entry.main(["node", "mine"]) == 0
+    monkeypatch.delenv(jobs.WARM)
+    assert entry.main(["node", "mine"]) == 1

@@ -17,7 +17,8 @@ def main(arguments: list[str]) -> int:
 
         return warm.main()
     try:
-        if os.environ.pop("ROBUST_TRANSFER_WARM", "0") == "1":
+        if os.environ.get("ROBUST_TRANSFER_WARM") == "1":
+            del os.environ["ROBUST_TRANSFER_WARM"]  # a 0 stays, by which a cluster's job knows that it is one
             from robust_transfer.run import client
 
             if client.available() and (status := client.ask(arguments)) is not None:
