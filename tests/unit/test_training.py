@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import nn
 
+from robust_transfer import randomness
 from robust_transfer.attacks.ready import attack_ready
 from robust_transfer.data.augment import random_crop, random_flip, random_rotation
 from robust_transfer.data.batches import taking_part
@@ -758,3 +759,13 @@ def test_momentum_is_restored(uninterrupted, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "restore", forgetting)
     train(other, DATA, of, "run", state, math.inf, StopRequest())
     assert not same(other.state_dict(), uninterrupted["natural"][0])
+
+
+def test_seeding_prints_no_stack_and_gives_torchs_draws(monkeypatch):
+    # torch.manual_seed keeps a printed stack of each call for devices that may come.
+    torch.manual_seed(derived(3, "iteration", 5))
+    expected = torch.rand(4)
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("torch.manual_seed was called"))
+    monkeypatch.setattr(randomness, "_has_accelerator", lambda: False)
+    reseed(3, "iteration", 5)
+    assert torch.equal(torch.rand(4), expected)

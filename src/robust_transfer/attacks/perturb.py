@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from robust_transfer.attacks.losses import size
 from robust_transfer.attacks.ready import fast_convolutions, frozen
 from robust_transfer.attacks.worst import Worst, within
+from robust_transfer.randomness import seed_all
 from robust_transfer.specs.attacks import Attack
 
 Predict = Callable[[Tensor], Tensor]
@@ -116,7 +117,7 @@ def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
         yield
         return
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        seed_all(seed)
         yield
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import attacking
@@ -23,10 +24,12 @@ from robust_transfer.models.classifier import (
     predict,
     to_pixels,
 )
+from robust_transfer.models.few_pixels import fast_on_few_pixels
 from robust_transfer.pace import Pace
 from robust_transfer.randomness import reseed
 from robust_transfer.recipes import Recipe
 from robust_transfer.signals import Interrupted, StopRequest
+from robust_transfer.specs.schedules import Schedule
 from robust_transfer.training import checkpoint
 from robust_transfer.training.averaging import Average
 from robust_transfer.training.checkpoint import Progress
@@ -81,8 +84,7 @@ def train(
     in_eval = modules_in_eval(network, frozen, recipe.frozen_statistics, recipe.trained_statistics)
     network.dropout = recipe.dropout
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    method = {"sgd": torch.optim.SGD, "lars": Lars}[schedule.optimiser]
-    optimiser = method(trained, schedule.lr, schedule.momentum, weight_decay=schedule.weight_decay)
+    optimiser = _optimiser(trained, schedule)
     objective = Objective(network, recipe, in_eval, teacher, source_features)
     averaging = recipe.averaging
     average = Average(network) if averaging else None
@@ -103,7 +105,7 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(schedule, progress.iteration, per_epoch, progress.plateau.falls)
 
-        with _diverging(progress.iteration, per_epoch):
+        with _diverging(progress.iteration, per_epoch), fast_on_few_pixels(network):
             loss = objective(*batch)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -150,6 +152,21 @@ def train(
     network.dropout = 0.0
     network.eval()
     return progress.history
+
+
+def _optimiser(trained: list[nn.Parameter], schedule: Schedule) -> Optimizer:
+    """The schedule's, of these parameters."""
+    if schedule.optimiser == "lars":
+        return Lars(trained, schedule.lr, schedule.momentum, weight_decay=schedule.weight_decay)
+    fused = all(parameter.device.type == "cpu" for parameter in trained)
+    optimiser = torch.optim.SGD(
+        trained, schedule.lr, schedule.momentum, weight_decay=schedule.weight_decay, fused=fused
+    )
+    if fused and schedule.momentum:
+        # torch makes velocities in the first step, all at once or not at all; those of zero come to the same.
+        for parameter in trained:
+            optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimiser
 
 
 def _must_be_reached(recipe: Recipe, length: int) -> None:
