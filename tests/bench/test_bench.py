@@ -23,7 +23,7 @@ def record(found: dict[str, dict]) -> None:
     REPORT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-@pytest.mark.parametrize(("size", "seconds"), zip(bench_graph.SIZES, (1.5, 4, 20), strict=True))
+@pytest.mark.parametrize(("size", "seconds"), [*zip(bench_graph.SIZES, (1.5, 4, 20), strict=True)])
 def test_graph(tmp_path, size, seconds):
     """Planning and an up-to-date dry run take less than this."""
     found = bench_graph.measure(tmp_path / "clone", size)
