@@ -319,7 +319,9 @@ def test_sets_are_there_partial_or_missing(tmp_path, monkeypatch):
         ("my", "missing", ["mine"]),
     ]
     said = "\n".join(inventory.lines(sets))
-    assert "missing  MNIST (mine), about 12 MB; terms: no licence stated; http://yann.lecun.com/exdb/mnist" in said
+    assert (
+        f"missing  MNIST (mine), about 12 MB; terms: {SOURCES['MNIST'].terms}; http://yann.lecun.com/exdb/mnist" in said
+    )
     assert f"{tmp_path}/MNIST/raw/train-images-idx3-ubyte" in said
     assert said.count("--fetch MNIST` fetches it") == 1 and "missing  my (mine); terms: yours\n" in said
     make("MNIST", tmp_path, monkeypatch)
