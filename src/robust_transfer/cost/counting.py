@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from robust_transfer.attacks.ready import frozen
-from robust_transfer.cost.networks import Size
+from robust_transfer.cost.size import Size
 from robust_transfer.models.classifier import Classifier, holds_weights
 
 

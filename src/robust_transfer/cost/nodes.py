@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from robust_transfer.cost.networks import CLASSES, Size, key_of, size_of
+from robust_transfer.cost.networks import key_of, size_of
+from robust_transfer.cost.size import CLASSES, Size
 from robust_transfer.errors import UserError
 from robust_transfer.plan.edges import spec_of
 from robust_transfer.plan.graph import INHERITED, Plan

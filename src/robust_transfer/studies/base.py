@@ -32,10 +32,12 @@ from robust_transfer.plan.specs import (
 from robust_transfer.specs.origins import Origin
 from robust_transfer.studies import checks
 from robust_transfer.studies.checks import Brought
-from robust_transfer.studies.protocols import Headline
 
 Cell = dict[str, Any]
 """What a place of a table or figure shows: row, column, metric, nodes: {role: id}; see graph.Product."""
+
+Headline = tuple[str, list[tuple[str, str]]]
+"""The name of a table, and some of its cells as (row, column): those that `protocols` compares."""
 
 Numbers = dict[str, Cell]
 """Numbers of one model, which have no place yet, by the names of their columns."""

@@ -31,11 +31,10 @@ from robust_transfer.plan.specs import (
     TrainingAttack,
 )
 from robust_transfer.studies import extra, forgetting
-from robust_transfer.studies.base import Cell, Data, Model, Numbers, Units, figure, in_row, placed, table
+from robust_transfer.studies.base import Cell, Data, Headline, Model, Numbers, Units, figure, in_row, placed, table
 from robust_transfer.studies.checks import BroughtHere, DatasetName, NetworkName, Refers, TargetName
 from robust_transfer.studies.extra import NONE, Paper, ours
 from robust_transfer.studies.forgetting import Forgetting
-from robust_transfer.studies.protocols import Headline
 
 SourceName = Annotated[str, Refers("source", section="sources")]
 Entry = TypeVar("Entry")

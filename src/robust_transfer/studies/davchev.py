@@ -13,10 +13,9 @@ from pydantic import BeforeValidator, Field
 
 from robust_transfer.plan.specs import AnyAttack, Fraction, FrozenStatistics, Inputs, Schedule, Spec, Trainable
 from robust_transfer.studies import extra
-from robust_transfer.studies.base import Cell, Model, Numbers, figure, grid, shows, table
+from robust_transfer.studies.base import Cell, Headline, Model, Numbers, figure, grid, shows, table
 from robust_transfer.studies.checks import BroughtHere, DatasetName, NetworkName
 from robust_transfer.studies.extra import NONE, Paper, ours
-from robust_transfer.studies.protocols import Headline
 
 Depth = Annotated[Literal["1", "12", "56"], BeforeValidator(str)]
 """The paper's names of the depths: layers of ResNet-56 that are trained."""

@@ -14,9 +14,6 @@ from robust_transfer.plan.reading import read_yaml
 if TYPE_CHECKING:
     from robust_transfer.studies.base import Study
 
-Headline = tuple[str, list[tuple[str, str]]]
-"""The name of a table, and some of its cells as (row, column)."""
-
 
 def switches_of(study: str, workflow: Path) -> list[str]:
     """The switches that the study's values depend on, at any scale, in the order of their numbers."""

@@ -32,10 +32,9 @@ from robust_transfer.plan.specs import (
     Terms,
 )
 from robust_transfer.studies import extra
-from robust_transfer.studies.base import Cell, Model, Numbers, Study, figure, in_row, is_ours, shows, table
+from robust_transfer.studies.base import Cell, Headline, Model, Numbers, Study, figure, in_row, is_ours, shows, table
 from robust_transfer.studies.checks import BroughtHere, DatasetName, NetworkName, TargetName
 from robust_transfer.studies.extra import NONE, Method, Paper, ours, ours_too
-from robust_transfer.studies.protocols import Headline
 
 Start = Literal["ST", "AT", "CR", "SimCLR"]
 """How a source was trained: by standard training, adversarial training, consistency regularisation, without labels."""

@@ -16,9 +16,21 @@ from robust_transfer.plan import build
 from robust_transfer.plan.graph import Node
 from robust_transfer.plan.published import PRINTED, published_table
 from robust_transfer.plan.specs import AnyAttack, AnyNetwork, Augmentation, Head, Inputs, Normalise, Schedule, Terms
-from robust_transfer.studies.base import Cell, Data, Model, Numbers, figure, in_row, is_ours, mean, placed, shows, table
+from robust_transfer.studies.base import (
+    Cell,
+    Data,
+    Headline,
+    Model,
+    Numbers,
+    figure,
+    in_row,
+    is_ours,
+    mean,
+    placed,
+    shows,
+    table,
+)
 from robust_transfer.studies.extra import Method, Paper, alike, ours, ours_too
-from robust_transfer.studies.protocols import Headline
 from robust_transfer.studies.renofeation.section import (
     BASELINES,
     COMPARED,

@@ -15,9 +15,8 @@ from robust_transfer.plan import build
 from robust_transfer.plan.graph import Node
 from robust_transfer.plan.specs import AnyAttack, Head, Inputs, Last, Pgd, Schedule, SplitName
 from robust_transfer.studies import forgetting
-from robust_transfer.studies.base import Cell, Model, Numbers, figure, grid, mean, placed, shows, table
+from robust_transfer.studies.base import Cell, Headline, Model, Numbers, figure, grid, mean, placed, shows, table
 from robust_transfer.studies.extra import Paper, ours
-from robust_transfer.studies.protocols import Headline
 from robust_transfer.studies.shafahi.section import KINDS, WAYS, Kind, Section, Variant, attack_name
 
 CLEAN = {"metric": "accuracy", "label": "accuracy on natural images (%)"}
