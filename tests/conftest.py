@@ -115,3 +115,14 @@ def as_json(said):
         return code, json.loads(text)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """As the nodes of the embedded scales have it; nets this small gain nothing from more."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

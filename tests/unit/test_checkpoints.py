@@ -16,14 +16,7 @@ from robust_transfer.models.families import cifar_resnet
 from robust_transfer.plan.specs import CifarResNet, Normalise, TorchvisionNet
 from robust_transfer.specs.layouts import Layout
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """As the nodes of the digits scale have it; nets this small gain nothing from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def brought(network, file, entry=None):

@@ -28,6 +28,8 @@ from robust_transfer.plan.specs import CifarDenseNet, CifarResNet, Last, Normali
 from robust_transfer.signals import StopRequest
 from robust_transfer.training.loop import train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RESNET56 = CifarResNet(family="cifar-resnet", depth_per_stage=[9, 9, 9])
 DENSENET121 = CifarDenseNet(family="cifar-densenet", layers_per_block=[6, 12, 24, 16], growth=12)
 SMALL = {
@@ -36,15 +38,6 @@ SMALL = {
     "wide": WideResNet(family="wide-resnet", depth=16, widen=1, width=4),
     "wide pad": WideResNet(family="wide-resnet", depth=14, widen=1, width=4, shortcut="pad", normalise="per-image"),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """As the nodes of the digits scale have it; nets this small gain nothing from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def built(spec, channels=3, classes=10, seed=0):

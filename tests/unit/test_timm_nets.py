@@ -31,6 +31,8 @@ from robust_transfer.stages import bring
 from robust_transfer.stages.node import KINDS
 from robust_transfer.training.loop import train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 timm = pytest.importorskip("timm")
 
 OPTIONS = {
@@ -49,15 +51,6 @@ NAMES = {
 }
 SPECS = {key: TimmNet(family="timm", name=name, options=OPTIONS.get(key, {})) for key, name in NAMES.items()}
 VIT, RESNET = SPECS["vit"], TimmNet(family="timm", name="resnet18")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """As the nodes of the digits scale have it; nets this small gain nothing from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def built(spec=VIT, channels=3, classes=5, seed=0):

@@ -29,19 +29,12 @@ from robust_transfer.training.loop import train, validate
 from robust_transfer.training.objective import Objective
 from robust_transfer.training.schedule import learning_rate
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NETWORK = CifarResNet(family="cifar-resnet", depth_per_stage=[1, 1], width=4)
 PGD = Pgd(algorithm="pgd", eps=0.1, steps=2, step_size="eps/2", random_start=True)
 COUNT, BATCH = 26, 8
 PER_EPOCH = 3  # the last two images of each epoch's order are left out
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """As the nodes of the digits scale have it; nets this small gain nothing from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def part(count, seed):

@@ -21,6 +21,8 @@ from robust_transfer.plan.specs import CifarDenseNet, CifarResNet, Last, Recipe,
 from robust_transfer.signals import StopRequest
 from robust_transfer.training.loop import train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Unit, PooledShortcut = blocks()
 
 
@@ -32,15 +34,6 @@ MADRY = {"shortcut": "pad", "normalise": "per-image"}
 WRN_34_10, WRN_28_4, WRN_32_10 = wide(34, 10), wide(28, 4), wide(32, 10, **MADRY)
 SMALL = {"conv": wide(16, 2, width=4), "pad": wide(14, 2, width=4, **MADRY)}  # 2 units a stage
 UNWIDENED = {"conv": wide(10, 1, width=4), "pad": wide(8, 1, width=4, **MADRY)}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """As the nodes of the digits scale have it; nets this small gain nothing from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def built(spec, channels=3, classes=10, seed=0):
