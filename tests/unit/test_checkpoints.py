@@ -208,12 +208,28 @@ def test_nothing_is_unpickled_but_tensors(content, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "is no checkpoint that can be read"), (b"<html>sign in</html>", "a.pt (is no checkpoint|holds more than)")],
+    [
+        (b"", "is no checkpoint that can be read"),
+        (b"<html>sign in</html>", "a.pt is no checkpoint"),
+        (b"version https://git-lfs.github.com/spec/v1", "a.pt is no checkpoint"),
+        *((bytes([0x80, 2, *range(first, first + 40)]), "a.pt is no checkpoint") for first in (0, 60, 120, 200)),
+    ],
 )
 def test_a_page_in_place_of_a_file(content, words, tmp_path):
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(UserError, match=words):
         checkpoints.read(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("about", ["my best model", '{"a": 1}', "[]"])
+def test_what_another_program_says_of_its_weights_is_not_taken_for_ours(about, tmp_path):
+    save_file(small().state_dict(), tmp_path / "a.safetensors", {"about": about})
+    assert not checkpoints.read(tmp_path / "a.safetensors").about
+
+
+def test_a_number_among_the_names_does_no_harm(tmp_path):
+    torch.save({**small().state_dict(), 3: 1}, tmp_path / "a.pt")
+    assert len(checkpoints.read(tmp_path / "a.pt").state) == len(small().state_dict())
 
 
 def test_all_that_does_not_fit_is_in_one_sentence(tmp_path):

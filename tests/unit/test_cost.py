@@ -1,5 +1,6 @@
 """What nodes cost: passes counted, sizes of networks, rates from cards, and when all of it is done."""
 
+import argparse
 import json
 import math
 import subprocess
@@ -13,6 +14,7 @@ from torch import fx, nn
 
 from robust_transfer.attacks.algorithms import ALGORITHMS, AnyAttack
 from robust_transfer.attacks.ready import ReadyModel
+from robust_transfer.cli import plan
 from robust_transfer.cost import networks, rates
 from robust_transfer.cost.forecast import Forecast
 from robust_transfer.cost.nodes import Load
@@ -191,6 +193,21 @@ def test_sizes_are_those_that_are_published(name, multiplications, parameters):
     assert size.parameters + of_head == pytest.approx(parameters, rel=0.01)
 
 
+def test_a_network_of_timm_is_counted():
+    pytest.importorskip("timm")
+    size = networks.size_of(network_of("timm", name="lcnet_035"), IMAGENET)
+    assert size.flops > 1e7 and all(size.before) and size.trained("head") == 0
+
+
+@pytest.mark.parametrize("words", [["--devices", "0"], ["--teraflops", "-1"], ["--teraflops", "nan"]])
+def test_numbers_without_a_sense_are_refused(words, capsys):
+    parser = argparse.ArgumentParser()
+    plan.arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(words)
+    assert words[0] in capsys.readouterr().err
+
+
 def test_the_table_is_in_step_with_the_networks():
     kept = json.loads(networks.TABLE.read_text(encoding="utf-8"))
     some = sorted(kept)[::4]
@@ -259,6 +276,8 @@ def test_a_kind_of_few_cards_takes_the_rates_of_all_and_without_cards_they_are_a
     timed = [Timed("transfer", load, TRUE.seconds(load)) for load in LOADS] + [Timed("craft", LOADS[0], 1.0)]
     found = rates.fitted(timed, rates.assumed(True, 1), "a GPU")
     assert "craft" not in found.of_kind and not found.is_assumed("craft")
+    prepared = rates.fitted([Timed("prepare", Load(0), 1.0)] * 6, rates.assumed(True, 1), "a GPU")
+    assert prepared.is_assumed("craft"), "of what needs no network nothing is learnt"
     none = rates.fitted([], rates.assumed(True, 1, teraflops=10), "")
     assert none.is_assumed("craft") and none.seconds("craft", Load(1e15)) == pytest.approx(100, rel=0.1)
 

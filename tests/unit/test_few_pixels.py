@@ -47,6 +47,16 @@ def test_gradients_are_the_convolutions(module, size, layout):
         torch.testing.assert_close(found(), expected)
 
 
+def test_what_a_convolution_makes_may_be_changed_in_place_and_be_of_any_kind():
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, 1, 1, bias=False), nn.ReLU(inplace=True))
+    images = torch.rand(2, 4, 4, 4)
+    expected = torch.autograd.grad(network(images).sum(), network[0].weight)
+    with fast_on_few_pixels(network):
+        torch.testing.assert_close(torch.autograd.grad(network(images).sum(), network[0].weight), expected)
+        assert network(images[:0]).shape == (0, 4, 4, 4)
+        assert network.double()(images.double()).dtype == torch.float64
+
+
 def test_the_network_is_left_as_it_was():
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3).requires_grad_(False))
     before = copy.deepcopy(network.state_dict())

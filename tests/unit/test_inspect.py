@@ -36,10 +36,42 @@ def saved(folder, content, name="a.pt"):
     return name
 
 
+def small_state():
+    return files.build(CifarResNet(family="cifar-resnet", depth_per_stage=[1, 1, 1], width=8), 1, 5).state_dict()
+
+
 def run(file, *more):
     parser = argparse.ArgumentParser()
     inspect.arguments(parser)
     return inspect.run(parser.parse_args([str(file), *more]))
+
+
+def test_a_file_that_is_of_several_families_as_well_says_so(tmp_path):
+    network = WideResNet(family="wide-resnet", depth=16, widen=1, width=8)
+    torch.save(files.build(network, 1, 5).state_dict(), tmp_path / "a.pt")
+    found = recognise(checkpoints.read(tmp_path / "a.pt"))
+    assert found.fits and "as well" in found.questions["family"]
+    one = recognise(checkpoints.read(tmp_path / "a.pt"), ["wide-resnet"])
+    assert one.network.family == "wide-resnet" and "family" not in one.questions
+
+
+def test_typing_errors_and_odd_names(folder, capsys):
+    name = saved(folder, small_state(), "a, b#1.pt")
+    assert run(name) == 0
+    lines = yaml.safe_load(capsys.readouterr().out.partition("networks:")[2].partition("custom:")[2])
+    assert [source["file"] for source in lines["sources"].values()] == [name]
+    with pytest.raises(UserError, match="no such family; there are cifar-densenet"):
+        run(name, "--family", "resnet")
+    with pytest.raises(UserError, match="no network has that name"):
+        run(name, "--family", "torchvision", "--name", "resnet19")
+
+
+def test_a_link_is_recorded_by_its_own_name(folder):
+    saved(folder, small_state(), "real.pt")
+    (folder / "data/weights/real.pt").rename(folder / "elsewhere.pt")
+    (folder / "data/weights/mine.pt").symlink_to(folder / "elsewhere.pt")
+    run("mine.pt", "--record")
+    assert [*weights.recorded()] == ["mine.pt"]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -116,8 +148,8 @@ def test_the_yaml_with_its_questions_answered_brings_the_file(folder, capsys):
     saved(folder, wrap(seeded(make).state_dict()))
     assert run("a.pt") == 0
     shown = capsys.readouterr().out
-    assert "    # slope: missing above, for no tensor tells it; 0 (TRADES, RobustBench) or 0.1 (CARTL)" in shown
-    assert "    # normalise: missing above, for no tensor tells it; {mean: 0, std: 1} if" in shown
+    assert "    # slope: no tensor tells it; 0 (TRADES, RobustBench) or 0.1 (CARTL)" in shown
+    assert "    # normalise: no tensor tells it; {mean: 0, std: 1} if" in shown
     assert "  idle        25: sub_block1.layer.0.bn1.weight, " in shown
     values = yaml.safe_load(shown[shown.index("networks:") :])["networks"]["a"]
     network = TypeAdapter(AnyNetwork).validate_python(values | {"slope": 0, "normalise": CIFAR})

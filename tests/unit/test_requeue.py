@@ -27,8 +27,9 @@ def slurm(tmp_path, monkeypatch):
     return tmp_path
 
 
-def comes_back(slurm, seconds_left):
-    (slurm / "end").write_text((datetime.now() + timedelta(seconds=seconds_left)).isoformat(timespec="seconds"))
+def comes_back(slurm, seconds_left, state="RUNNING"):
+    end = (datetime.now() + timedelta(seconds=seconds_left)).isoformat(timespec="seconds")
+    (slurm / "end").write_text(f"{state} {end}\n")
     return requeue.when_time_is_over()
 
 
@@ -42,11 +43,16 @@ def test_a_job_that_somebody_ends_stays_ended(slurm):
     assert not (slurm / "asked").exists()
 
 
+def test_a_job_that_is_cancelled_has_its_end_now_and_stays_ended(slurm):
+    assert not comes_back(slurm, 0, "COMPLETING")
+    assert not (slurm / "asked").exists()
+
+
 def test_where_slurm_refuses_snakemakes_retries_are_left(slurm, monkeypatch):
     (slurm / "status").write_text("1")
     assert not comes_back(slurm, 300)
     (slurm / "status").write_text("0")
-    (slurm / "squeue").write_text("#!/bin/sh\necho UNLIMITED\n")
+    (slurm / "squeue").write_text("#!/bin/sh\necho RUNNING UNLIMITED\n")
     assert not requeue.when_time_is_over()
     monkeypatch.setenv("PATH", str(slurm / "nowhere"))
     assert not requeue.when_time_is_over()

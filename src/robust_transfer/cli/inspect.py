@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 if TYPE_CHECKING:
     from robust_transfer.models.recognise import Recognised
@@ -30,11 +30,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what was found, and record the file if that is wanted; 3 where no network has just these tensors."""
+    from pydantic import ValidationError
+
+    from robust_transfer.errors import UserError
     from robust_transfer.models import checkpoints, recognise
+    from robust_transfer.models.families import FAMILIES
     from robust_transfer.plan import weights
 
     path, name = weights.located(options.file)
-    found = recognise.recognise(checkpoints.read(path, options.entry), options.family, options.name)
+    families = [tag for family in FAMILIES for tag in get_args(family.model_fields["family"].annotation)]
+    if unknown := [name for name in options.family if name not in families]:
+        raise UserError(f"--family {unknown[0]}: there is no such family; there are {', '.join(families)}")
+    try:
+        found = recognise.recognise(checkpoints.read(path, options.entry), options.family, options.name)
+    except ValidationError:
+        raise UserError(f"--name {options.name}: no network has that name; docs/networks.md has them") from None
     values = recognise.as_values(found, path, weights.sha256_of(path))
     if options.json:
         print(json.dumps(values, indent=2, ensure_ascii=False))
@@ -90,8 +100,9 @@ def _snippet(values: dict[str, Any], name: str) -> Iterator[str]:
     yield "networks:"
     yield f"  {key}: {fields}"
     for field, words in values["questions"].items():
-        yield f"    # {field}: missing above, for no tensor tells it; {words}"
+        yield f"    # {field}: no tensor tells it; {words}"
     entry = f", entry: {values['entry']}" if len(values["entries"]) > 1 else ""
     yield "custom:"
     yield "  sources:"
-    yield f"    {key}: {{network: {key}, file: {name}{entry}}}"
+    file = name if re.fullmatch(r"[\w./-]+", name) else json.dumps(name, ensure_ascii=False)
+    yield f"    {key}: {{network: {key}, file: {file}{entry}}}"

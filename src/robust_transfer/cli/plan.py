@@ -7,6 +7,7 @@ which speed is assumed. See docs/cost.md. Exit status: 0 where all is made, 3 wh
 
 import argparse
 import json
+import math
 
 from robust_transfer.cli import present
 
@@ -16,9 +17,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="*", metavar="TARGET")
     present.arguments(parser)
     parser.add_argument("--scale", help="another scale than the config's; as --config scale=SCALE")
-    parser.add_argument("--devices", type=int, default=1, metavar="N", help="so many GPUs, or processes on CPUs (1)")
-    parser.add_argument("--teraflops", type=float, metavar="X", help="10^12 operations a second, where no card says it")
+    parser.add_argument("--devices", type=_count, default=1, metavar="N", help="so many GPUs, or processes on CPUs (1)")
+    parser.add_argument(
+        "--teraflops", type=_speed, metavar="X", help="10^12 operations a second, where no card says it"
+    )
     parser.add_argument("--json", action="store_true", help="print all of it, node by node, as JSON")
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+def _speed(text: str) -> float:
+    if not 0 < (number := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no speed")
+    return number
 
 
 def run(options: argparse.Namespace) -> int:

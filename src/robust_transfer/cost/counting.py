@@ -62,7 +62,8 @@ def count(network: Classifier, shape: tuple[int, int, int], batch: int) -> Size:
 
 
 def _blocks(network: Classifier) -> list[list[nn.Module]]:
-    return [list(stage.children()) for stage in network.stages]
+    """The blocks of each stage; a stage of timm's is no module, but goes over its blocks."""
+    return [list(stage.children() if isinstance(stage, nn.Module) else stage) for stage in network.stages]
 
 
 @contextmanager

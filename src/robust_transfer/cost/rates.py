@@ -92,6 +92,8 @@ def fitted(timed: Iterable[Timed], otherwise: Rate, device: str) -> Rates:
     of_kind = {kind: _fit(each) for kind, each in kinds.items() if len(each) >= FEWEST}
     of_kind = {kind: rate for kind, rate in of_kind.items() if rate.tells(each.load for each in kinds[kind])}
     most = max(each.load.flops for each in everything)
+    if not most:  # of what needs no network nothing is learnt about what does
+        return Rates(otherwise)
     return Rates(otherwise, of_kind, _fit(everything), device, len(everything), most)
 
 

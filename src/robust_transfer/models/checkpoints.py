@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy._core import multiarray
 from pydantic import ValidationError
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -96,13 +95,13 @@ def _content(file: Path) -> Any:
             return load_file(file)
         with torch.serialization.safe_globals(PLAIN):
             return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{file} holds more than tensors ({_unknown(file) or _first_line(error)}), which would have to be run to "
-            "be read; where you trust it, load it with the code that wrote it, and save its state dict alone: "
-            "torch.save(network.state_dict(), FILE)"
-        ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+    except Exception as error:  # of bytes that are no checkpoint, readers raise anything at all
+        if isinstance(error, pickle.UnpicklingError) and (unknown := _unknown(file)):
+            raise UserError(
+                f"{file} holds more than tensors ({unknown}), which would have to be run to be read; where you trust "
+                "it, load it with the code that wrote it, and save its state dict alone: "
+                "torch.save(network.state_dict(), FILE)"
+            ) from None
         raise UserError(f"{file} is no checkpoint that can be read ({_first_line(error)}); fetch it again") from None
 
 
@@ -143,7 +142,7 @@ def unwrapped(state: Mapping[Any, Any], origin: str, about: Mapping[str, Any] | 
     tensors = {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
     out = [str(name) for name in state if name not in tensors or _is_no_weight(name)]
     tensors = {name.replace("_orig_mod.", ""): value for name, value in tensors.items() if name not in out}
-    stripped = ["_orig_mod"] if any("_orig_mod." in name for name in state) else []
+    stripped = ["_orig_mod"] if any("_orig_mod." in name for name in tensors) else []
     normalise, of_it = _normaliser(tensors, origin)
     out += of_it
     tensors = {name: value for name, value in tensors.items() if name not in of_it}

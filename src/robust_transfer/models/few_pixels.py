@@ -70,6 +70,7 @@ def carried(module: nn.Conv2d, height: int, width: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # it is kept for trainings, whoever asks first
 def _carried(kernel, stride, padding, dilation, height: int, width: int) -> Tensor:
     entries = math.prod(kernel)
     pixels = torch.eye(height * width).view(-1, 1, height, width)
@@ -81,17 +82,17 @@ class _Product(torch.autograd.Function):
     """A convolution, without its bias, as a product with its matrix."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, places: Tensor, high: int, wide: int) -> Tensor:
+    def forward(ctx: Any, images: Tensor, weight: Tensor, places: Tensor) -> Tensor:
         rows, matrix = flat(images), as_matrix(weight, places)
         ctx.save_for_backward(rows, matrix, places)
         ctx.images, ctx.weight = images.shape, weight.shape
-        return unflat(rows @ matrix, len(weight), high, wide)
+        return rows @ matrix
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, matrix, places = ctx.saved_tensors
-        own, of_images, of_weight = flat(gradient), None, None
+        own, of_images, of_weight = gradient, None, None
         if ctx.needs_input_grad[0]:
             _, *shape = ctx.images
             of_images = unflat(own @ matrix.t(), *shape)
@@ -100,7 +101,7 @@ class _Product(torch.autograd.Function):
             apart = (rows.t() @ own).view(len(places), channels_in, -1, channels_out).transpose(1, 2)
             summed = places.flatten(0, 1).t() @ apart.reshape(-1, channels_in * channels_out)
             of_weight = summed.view(*kernel, channels_in, channels_out).permute(3, 2, 0, 1)
-        return of_images, of_weight, None, None, None
+        return of_images, of_weight, None
 
 
 def convolve(module: nn.Conv2d, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -109,12 +110,15 @@ def convolve(module: nn.Conv2d, images: Tensor, weight: Tensor, bias: Tensor | N
     weight, bias: those of the module, which may be parametrised.
     """
     height, width = images.shape[2:]
+    if images.dtype != torch.float32 or weight.dtype != torch.float32 or not len(images):
+        return nn.Conv2d._conv_forward(module, images, weight, bias)
     if of_one_pixel(module) and height * width <= 64:
         seen = images[:, :, :: module.stride[0], :: module.stride[1]].permute(0, 2, 3, 1)
         return F.linear(seen, weight.flatten(1), bias).permute(0, 3, 1, 2)
     if not pays(module, height, width):
         return nn.Conv2d._conv_forward(module, images, weight, bias)
-    made = _Product.apply(images, weight, carried(module, height, width), *sides(module, height, width))
+    rows = _Product.apply(images, weight, carried(module, height, width))
+    made = unflat(rows, len(weight), *sides(module, height, width))  # out here, so that it may be changed in place
     return made if bias is None else made + bias.view(-1, 1, 1)
 
 

@@ -62,7 +62,12 @@ def metadata(path: Path) -> dict[str, Any]:
     if path.suffix != ".safetensors":
         return {}
     with safe_open(path, "pt") as file:
-        return json.loads((file.metadata() or {}).get(METADATA, "{}"))
+        text = (file.metadata() or {}).get(METADATA, "")
+    try:
+        described = json.loads(text)
+    except ValueError:
+        return {}
+    return described if isinstance(described, dict) and "network" in described else {}
 
 
 def load(path: Path) -> tuple[Classifier, Network, int, int]:

@@ -44,7 +44,10 @@ def recognise(checkpoint: Checkpoint, families: Iterable[str] = (), name: str | 
     if found is None:
         return Recognised(checkpoint, None, None, {})
     network, fit = found
-    return Recognised(checkpoint, network, fit, _questions(network, checkpoint))
+    questions = _questions(network, checkpoint)
+    if as_well := [each.slug for each, other in tried if each is not network and other and not other.distance]:
+        questions["family"] = f"its tensors fit {', '.join(as_well)} as well"
+    return Recognised(checkpoint, network, fit, questions)
 
 
 def _guesses(checkpoint: Checkpoint, families: set[str], name: str | None) -> Iterable[Network]:

@@ -30,8 +30,9 @@ def located(file: Path, config: Path = Path("config.yaml")) -> tuple[Path, str]:
     path = file if file.is_file() else folder / file
     if not path.is_file():
         raise UserError(f"there is no file {file}, nor {path}; name a checkpoint")
-    within = path.resolve().is_relative_to(folder.resolve())
-    return path, str(path.resolve().relative_to(folder.resolve()) if within else path.resolve())
+    absolute = Path(os.path.abspath(path))  # as it is named: a link leads elsewhere, and is what the config says
+    top = next((top for top in (Path(os.path.abspath(folder)), folder.resolve()) if absolute.is_relative_to(top)), None)
+    return path, str(absolute.relative_to(top) if top else absolute)
 
 
 def sha256_of(path: Path) -> str:

@@ -25,8 +25,9 @@ def when_time_is_over() -> bool:
     if not job or os.environ.get(jobs.WARM) != "0":  # or a whole Snakemake runs within somebody's own job
         return False
     try:
-        end = _slurm("squeue", "--noheader", "--job", job, "--format", "%e").strip()  # 2026-01-31T12:00:00, local time
-        if (datetime.fromisoformat(end) - datetime.now()).total_seconds() > WARNED:
+        # RUNNING 2026-01-31T12:00:00, local time. Of a job that somebody cancels the end is now, but it is not running.
+        state, end = _slurm("squeue", "--noheader", "--job", job, "--format", "%T %e").split()
+        if state != "RUNNING" or (datetime.fromisoformat(end) - datetime.now()).total_seconds() > WARNED:
             return False
         _slurm("scontrol", "requeue", job)
     except (OSError, subprocess.SubprocessError, ValueError):
