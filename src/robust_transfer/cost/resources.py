@@ -18,6 +18,10 @@ MEMORY = 1.5
 START = 10
 """Minutes that every job gets besides: an environment may start slowly on a shared disk."""
 
+WARNING = 6
+"""Minutes more for a job that resumes: so long before the end of its time it is asked to save (see the workflow's
+SAVE_SIGNAL), the minute included that Slurm may be early."""
+
 
 class Resources:
     """Of the nodes of a plan. results: whose cards say how fast the device is; they are read when first asked for."""
@@ -51,7 +55,7 @@ class Resources:
         else:
             minutes = START + MARGIN * seconds / 60
         if kind.resumes:
-            return math.ceil(min(minutes, 60 * self.machine["longest_job"]))
+            return math.ceil(min(minutes + WARNING, 60 * self.machine["longest_job"]))
         return math.ceil(minutes) * attempt
 
     def memory_mb(self, node: Node, attempt: int = 1) -> int:

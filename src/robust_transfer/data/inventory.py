@@ -106,13 +106,16 @@ def fetch(each: Needed, data_root: Path) -> None:
         raise UserError(f"{each.name} cannot be fetched; get it from {source.page or 'where it is'} and {each.remedy}")
     import torchvision
 
+    place = data_root / CATALOGUE[each.name].folder if source.lies else None
+    if place and place.is_dir() and any(place.iterdir()):
+        raise UserError(f"{each.name} is not fetched over what is there; move {place} away, and fetch it again")
     into = data_root / FETCHING if source.lies else data_root
     into.mkdir(parents=True, exist_ok=True)
     try:
         for words in source.fetch:
             getattr(torchvision.datasets, source.by)(into, **words, download=True)
-        if source.lies:
-            os.replace(into / source.lies, data_root / CATALOGUE[each.name].folder)
+        if place:
+            os.replace(into / source.lies, place)
             shutil.rmtree(into)
     except Exception as error:  # of the network, the archive or the disk; torchvision raises whatever it meets
         first = str(error).strip().partition("\n")[0] or type(error).__name__
