@@ -7,6 +7,7 @@ again it continues from what it saved.
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,6 +98,21 @@ def test_a_job_comes_back_when_its_time_is_over(cluster: SlurmCluster, tmp_path:
     cluster.wait_until(lambda: cluster.latest_job("mine").state == "COMPLETED", "it is done", seconds=240)
     assert (cluster.latest_job("mine").id, cluster.latest_job("mine").restarts) == (first, 1)
     assert (tmp_path / "starts").read_text() == "start\n" * 2
+
+
+def test_a_job_that_is_cancelled_does_not_come_back(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """Slurm then says that its end is now, just as of one whose time is over."""
+    (tmp_path / "job.py").write_text(WARNED)
+    (tmp_path / "job.sh").write_text(f"#!/bin/sh\nexec srun {sys.executable} job.py\n")
+    asked = ("--requeue", "--time=60", "--comment=cancelled", f"--chdir={tmp_path}")
+    cluster.run("sbatch", *asked, str(tmp_path / "job.sh"))
+    cluster.wait_until(lambda: (tmp_path / "starts").exists(), "it runs", seconds=60)
+    time.sleep(2)  # until it listens
+    cluster.scancel(cluster.latest_job("cancelled"))
+    cluster.wait_until(lambda: cluster.latest_job("cancelled").state == "CANCELLED", "it is ended", seconds=60)
+    time.sleep(5)
+    assert (cluster.latest_job("cancelled").state, cluster.latest_job("cancelled").restarts) == ("CANCELLED", 0)
+    assert (tmp_path / "starts").read_text() == "start\n"
 
 
 @pytest.mark.slow
