@@ -5,9 +5,9 @@ from statistics import mode
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest, norm, t
+from scipy.special import ndtri
 
-Z = norm.ppf(0.975)
+Z = float(ndtri(0.975))
 
 
 class Estimate(NamedTuple):
@@ -28,6 +28,8 @@ def proportion(successes: int, n: int) -> Estimate:
     """Successes / n in per cent, with Wilson's 95 % interval (Wilson 1927); NaN for n = 0."""
     if n == 0:
         return exactly(math.nan)
+    from scipy.stats import binomtest  # imported where it is used: it takes longer than what most commands do
+
     interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
     return Estimate(100 * successes / n, 100 * interval.low, 100 * interval.high, n)
 
@@ -76,6 +78,8 @@ def over_seeds(estimates: list[Estimate]) -> Estimate:
     """
     if len(estimates) == 1:
         return estimates[0]
+    from scipy.stats import t
+
     of_seeds = t.ppf(0.975, len(estimates) - 1) * spread(estimates) / math.sqrt(len(estimates))
 
     def reach(ends: list[float]) -> float:
