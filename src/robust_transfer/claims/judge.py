@@ -283,9 +283,8 @@ def _tails(a: Value, b: Value) -> tuple[float, float]:
     if len(difference) == 1:
         return (0.0 if difference[0] > 0 else 1.0), (0.0 if difference[0] < 0 else 1.0)
     draws = difference[1:]
-    if not np.isfinite(
-        draws
-    ).all():  # a ratio to nothing has no standard error; draws without a value speak for neither
+    # A ratio to nothing has no standard error; draws without a value speak for neither.
+    if not np.isfinite(draws).all():
         greater, less = ((1 + (~agree).sum()) / (1 + len(draws)) for agree in (draws > 0, draws < 0))
         return float(greater), float(less)
     error = np.std(draws, ddof=1)

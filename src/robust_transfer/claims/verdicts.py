@@ -115,10 +115,8 @@ def page(frame: pd.DataFrame, caption: str) -> str:
                 "": of_study.id,
                 "claim": of_study.claim + " (" + of_study["where"] + ")",
                 "predicate": "`" + of_study.predicate.str.replace("|", "\\|") + "`",
-                "printed": list(map(_of, of_study.printed, of_study.printed_k, of_study.printed_n)),
-                "measured": list(map(_of, of_study.measured, of_study.k, of_study.n)),
-                "p": of_study.p.map(p_value),
             }
+            | _both(of_study)
         )
         lines += [shown.replace("``", "").to_markdown(index=False, disable_numparse=True), ""]
         for verb, column in (("In print", "printed_against"), ("Measured", "against"), ("Not testable", "reason")):
@@ -139,15 +137,7 @@ def short(frame: pd.DataFrame, caption: str) -> str:
     """The verdicts alone, a row a claim, in Markdown; for a page of one's own. caption: see page."""
     lines = []
     for study, of_study in frame.groupby("study", sort=False):
-        shown = pd.DataFrame(
-            {
-                "": of_study.id,
-                "claim": of_study.claim,
-                "printed": list(map(_of, of_study.printed, of_study.printed_k, of_study.printed_n)),
-                "measured": list(map(_of, of_study.measured, of_study.k, of_study.n)),
-                "p": of_study.p.map(p_value),
-            }
-        )
+        shown = pd.DataFrame({"": of_study.id, "claim": of_study.claim} | _both(of_study))
         found = f"Measured: {counts(of_study.measured)}. In print: {counts(of_study.printed)}."
         lines += [f"### {study}", "", found, "", shown.to_markdown(index=False, disable_numparse=True), ""]
     return "\n".join([*lines, f"{caption}."])
@@ -178,6 +168,15 @@ def counts(verdicts: pd.Series) -> str:
 def p_value(p: float) -> str:
     """As it is shown; "" where nothing was tested."""
     return "" if pd.isna(p) else f"{p:.2g}" if p >= 0.001 else "< 0.001"
+
+
+def _both(frame: pd.DataFrame) -> dict[str, Any]:
+    """The columns of both verdicts, for readers."""
+    return {
+        "printed": list(map(_of, frame.printed, frame.printed_k, frame.printed_n)),
+        "measured": list(map(_of, frame.measured, frame.k, frame.n)),
+        "p": frame.p.map(p_value),
+    }
 
 
 def _of(verdict: str, k: int, n: int) -> str:

@@ -24,7 +24,6 @@ def run(options: argparse.Namespace) -> int:
     import pandas as pd
 
     from robust_transfer import store
-    from robust_transfer.figures.history import draw
     from robust_transfer.stages.job import HISTORY
     from robust_transfer.stages.node import KINDS
 
@@ -42,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
             f"{options.tensorboard} has {', '.join(histories)}; `tensorboard --logdir {options.tensorboard}` shows them"
         )
         return 0
+    from robust_transfer.figures.history import draw
+
     figure = draw(histories)
     with store.replacing(options.output) as temporary:
         figure.savefig(temporary, format=options.output.suffix[1:], dpi=150)

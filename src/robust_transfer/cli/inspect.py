@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from robust_transfer.models.recognise import Recognised
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     from robust_transfer.plan import weights
 
     path, name = weights.located(options.file)
-    families = [tag for family in FAMILIES for tag in get_args(family.model_fields["family"].annotation)]
+    families = [family.tag() for family in FAMILIES]
     if unknown := [name for name in options.family if name not in families]:
         raise UserError(f"--family {unknown[0]}: there is no such family; there are {', '.join(families)}")
     try:

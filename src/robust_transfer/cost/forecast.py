@@ -12,6 +12,7 @@ from robust_transfer.cost.rates import Rates
 from robust_transfer.errors import UserError
 from robust_transfer.plan.graph import ENDINGS, Plan
 from robust_transfer.plan.mistakes import did_you_mean
+from robust_transfer.plan.priorities import ways_to_the_end
 from robust_transfer.results.status import MADE, Status
 from robust_transfer.specs.passes import Unknown
 
@@ -88,11 +89,7 @@ class Forecast:
     @cached_property
     def studies(self) -> dict[str, Total]:
         """By study; a node that several show counts in each."""
-        shown: dict[str, list[str]] = {}
-        for product in self.plan.products.values():
-            if product.study:
-                shown.setdefault(product.study, []).extend(product.nodes)
-        totals = {study: self.total(node.id for node in self.plan.ancestry(ids)) for study, ids in shown.items()}
+        totals = {study: self.total(ids) for study, (ids, _) in self.plan.of_studies().items()}
         return {study: total for study, total in totals.items() if total.nodes}
 
     # ---- time ------------------------------------------------------------------------------------------------------
@@ -100,18 +97,9 @@ class Forecast:
     @cached_property
     def _after(self) -> dict[str, float]:
         """Seconds from the start of each node to the end of the longest path through it."""
-        longest: dict[str, float] = dict.fromkeys(self.ids, 0.0)
-        for i in reversed(self._ordered):
-            longest[i] += self._seconds(i)
-            for parent in self.plan.nodes[i].parents.values():
-                if parent in longest:
-                    longest[parent] = max(longest[parent], longest[i])
-        return longest
-
-    @cached_property
-    def _ordered(self) -> list[str]:
         mine = set(self.ids)
-        return [node.id for node in self.plan.ancestry(self.ids) if node.id in mine]
+        ordered = [node.id for node in self.plan.ancestry(self.ids) if node.id in mine]
+        return ways_to_the_end(self.plan, ordered, self._seconds)
 
     def _seconds(self, i: str) -> float:
         return self.costs[i].seconds if i in self.costs else 0.0

@@ -35,11 +35,8 @@ def networks(workflow: Path) -> str:
 def papers(workflow: Path) -> str:
     """What each paper costs at its own scale where nothing is made yet, at an assumed speed."""
     plan = plan_of("paper", workflow)
-    shown: dict[str, list[str]] = {}
-    for product in plan.products.values():
-        shown.setdefault(product.study, []).extend(product.nodes)
-    whole = {study: [node.id for node in plan.ancestry(ids)] for study, ids in shown.items() if study}
-    rows = [*_rows(plan, whole), *_rows(plan, {"all": list(plan.nodes)})]
+    of_studies = {study: ids for study, (ids, _) in plan.of_studies().items()}
+    rows = [*_rows(plan, of_studies), *_rows(plan, {"all": list(plan.nodes)})]
     head = f"| study | nodes | GPU-hours | {' | '.join(KINDS)} | disk | longest path | on {DEVICES} GPUs |"
     return "\n".join([head, "|---|" + "---:|" * (head.count("|") - 2), *rows])
 

@@ -17,7 +17,6 @@ MEMORY = 1.5
 """Of memory."""
 START = 10
 """Minutes that every job gets besides: an environment may start slowly on a shared disk."""
-
 WARNING = 6
 """Minutes more for a job that resumes: so long before the end of its time it is asked to save (see the workflow's
 SAVE_SIGNAL), the minute included that Slurm may be early."""

@@ -68,9 +68,9 @@ def needed(plan: Plan) -> list[Needed]:
 
 def look(each: Needed, data_root: Path) -> None:
     """Find out the state of a set, by names and headers alone."""
-    files = [data_root / name for name in each.spec.files_in(data_root)]
-    absent = [str(path) for path in files if not path.exists()]
-    each.state = MISSING if absent and len(absent) == len(files) else PARTIAL if absent else THERE
+    absent = each.spec.absent_from(data_root)
+    all_absent = len(absent) == len(each.spec.files_in(data_root))
+    each.state = (MISSING if all_absent else PARTIAL) if absent else THERE
     each.found = [f"{', '.join(absent)} missing; {each.remedy}"] if absent else []
     if not absent:
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter
@@ -55,7 +55,7 @@ def _guesses(checkpoint: Checkpoint, families: set[str], name: str | None) -> It
         yield TypeAdapter(AnyNetwork).validate_python(checkpoint.about["network"])
         return
     for family in FAMILIES:
-        (tag,) = get_args(family.model_fields["family"].annotation)
+        tag = family.tag()
         if families and tag not in families:
             continue
         held = {"normalise": checkpoint.normalise} if checkpoint.normalise else {}

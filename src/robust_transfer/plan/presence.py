@@ -26,7 +26,7 @@ def must_be_present(nodes: Iterable[Node], data_root: Path) -> None:
             files += _missing_weights(node, data_root / "weights")
             continue
         spec = TypeAdapter(AnyDataset).validate_python(node.spec)
-        if absent := [str(data_root / name) for name in spec.files_in(data_root) if not (data_root / name).exists()]:
+        if absent := spec.absent_from(data_root):
             missing.append(f"  - {spec.base}: {', '.join(absent)} missing; {spec.remedy.format(root=data_root)}")
             continue
         try:

@@ -3,7 +3,7 @@
 This orders what is ready and holds nothing back: where a study has too little to do, jobs of the next fill the cores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from robust_transfer.plan.graph import Plan
 
@@ -25,17 +25,22 @@ def priorities(plan: Plan) -> dict[str, int]:
     found: dict[str, int] = {}
     studies = plan.of_studies()
     for place, (ids, stems) in zip(range(len(studies), 0, -1), studies.values(), strict=True):
-        ways = dict.fromkeys(stems, OTHERS) | ways_to_the_end(plan, ids)
+        nodes = ways_to_the_end(plan, ids, lambda i: seconds_of(plan.nodes[i].kind))
+        ways = dict.fromkeys(stems, OTHERS) | nodes
         for name, seconds in ways.items():
             found.setdefault(name, place * OF_A_STUDY + min(round(10 * seconds), OF_A_STUDY - 1))
     return found
 
 
-def ways_to_the_end(plan: Plan, ids: Sequence[str]) -> dict[str, float]:
-    """Of each of some nodes, parents first, the seconds of the longest way from its start to the end of the last."""
+def ways_to_the_end(plan: Plan, ids: Sequence[str], seconds: Callable[[str], float]) -> dict[str, float]:
+    """Of each of some nodes, parents first, the seconds of the longest way from its start to the end of the last.
+
+    seconds: of a node by its id.
+    """
     ways = dict.fromkeys(ids, 0.0)
-    for node in (plan.nodes[i] for i in reversed(ids)):  # what reads a node comes before it
-        ways[node.id] += seconds_of(node.kind)
-        for parent in node.parents.values():
-            ways[parent] = max(ways[parent], ways[node.id])
+    for i in reversed(ids):  # what reads a node comes before it
+        ways[i] += seconds(i)
+        for parent in plan.nodes[i].parents.values():
+            if parent in ways:
+                ways[parent] = max(ways[parent], ways[i])
     return ways

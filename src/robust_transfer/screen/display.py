@@ -208,4 +208,4 @@ class Screen:
 
 def clipped(line: str, width: int) -> str:
     """A line of at most so many characters."""
-    return line if len(line) <= width else f"{line[: width - 3]}..."
+    return line if len(line) <= width else f"{line[: max(0, width - 3)]}..."[:width]

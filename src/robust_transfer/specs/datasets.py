@@ -102,6 +102,10 @@ class Dataset(Spec):
         """The same of the layout that is there, for a set that comes in several."""
         return self.files
 
+    def absent_from(self, data_root: Path) -> list[str]:
+        """The paths of those that are not there."""
+        return [str(data_root / name) for name in self.files_in(data_root) if not (data_root / name).exists()]
+
     @property
     def remedy(self) -> str:
         """What to do when they are missing; {root} stands for data_root."""

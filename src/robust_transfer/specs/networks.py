@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
@@ -168,6 +168,12 @@ class Network(Spec):
         if layout is None:
             return {name: name for name in theirs}
         return {name: layout.ours(name) or name for name in theirs if not layout.is_idle(name)}
+
+    @classmethod
+    def tag(cls) -> str:
+        """The `family` of its networks in a config."""
+        (tag,) = get_args(cls.model_fields["family"].annotation)
+        return str(tag)
 
     def renamed(self, state: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
         """A state dict with the names of one of its layouts, under ours; see names."""

@@ -7,7 +7,7 @@ forgetting (LwF, Shafahi et al. 2020). Every target model is attacked for itself
 """
 
 from collections.abc import Collection, Iterator
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
@@ -191,7 +191,7 @@ class Section(extra.Section):
         for name, source in self.sources.items():
             network = settings.networks.get(source.network)
             if network and not network.averages_residuals:
-                able = [get_args(f.model_fields["family"].annotation)[0] for f in FAMILIES if f.averages_residuals]
+                able = [family.tag() for family in FAMILIES if family.averages_residuals]
                 yield (
                     f"sources.{name}.network: non-expansive fine-tuning averages in residual blocks, which "
                     f"{network.family} has not; name a network of {' or '.join(able)}"
