@@ -103,6 +103,14 @@ def test_what_was_there_counts_as_made_and_its_cards_say_how_long_it_took(preten
     assert other.counts("davchev") == (0, 1, 0) and other.seconds_left(0.0) is None
 
 
+def test_a_study_of_which_nothing_is_to_be_shown_is_not_told_of(two_studies, tmp_path):
+    (ids, stems), (others, _) = two_studies.of_studies().values()
+    assert {*ids} & {*others}, "they share nodes"
+    first, second = two_studies.of_studies()
+    assert [*of_run(two_studies, [*ids, *stems], ids, tmp_path, 0.0).studies] == [first]
+    assert [*of_run(two_studies, ids[:1], ids[:1], tmp_path, 0.0).studies] == [first, second]
+
+
 def test_jobs_are_known_by_rule_and_wildcards():
     assert {thing_of(kind, {"node": "x.123"}) for kind in KINDS} == {"x.123"}
     assert thing_of("tabulate", {"study": "s", "name": "t"}) == "tables/s/t"

@@ -110,9 +110,12 @@ def of_run(
     kinds = {i: node.kind for i, node in plan.nodes.items()}
     kinds |= {stem: product.kind for stem, product in plan.products.items()}
     wanted = {thing: kinds[thing] for thing in asked if thing in kinds}
+    of_studies = plan.of_studies()
+    asked_for = {study for study, (_, stems) in of_studies.items() if not wanted.keys().isdisjoint(stems)}
     studies = {
         study: [thing for thing in (*ids, *stems) if thing in wanted]
-        for study, (ids, stems) in plan.of_studies().items()
+        for study, (ids, stems) in of_studies.items()
+        if study in asked_for or not asked_for  # of others are at most nodes that they share with these
     }
     left = {thing for thing in to_make if thing in wanted}
     seconds: dict[str, list[float]] = {}
