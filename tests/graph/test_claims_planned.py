@@ -6,12 +6,13 @@ from hashlib import sha256
 import pytest
 from test_custom import SECTION
 
+import made_up
 from robust_transfer.claims import spec
 from robust_transfer.errors import UserError
 from robust_transfer.plan import claims, freeze
 from robust_transfer.run.products import studies_of
 from robust_transfer.studies import PAPERS
-from workspace import merged, planned
+from workspace import TINY, merged, planned
 
 FIRST = next(iter(PAPERS))
 
@@ -53,6 +54,16 @@ def test_they_are_told_in_the_order_of_the_config(tmp_path):
     order = ["vaishnavi", "davchev", "cartl"]
     frozen = freeze.thaw(freeze.freeze(planned(FIRST, studies=order, main_study="cartl"), tmp_path))
     assert studies_of(frozen.products["claims"].spec) == order
+
+
+def test_those_of_one_study_can_be_read_alone(said, tmp_path, monkeypatch):
+    """As where it alone was made; away from any config."""
+    made_up.make(planned("davchev", **TINY), tmp_path / "results", ("claims/davchev",))
+    monkeypatch.chdir(tmp_path)
+    code, text = said("claims", "davchev")
+    assert code == 0 and "\ndavchev: " in text
+    assert "there are those of davchev: `robust-transfer claims davchev`" in said("claims")[0]
+    assert "is not made yet" in said("claims", "cartl")[0]
 
 
 def test_another_claim_is_another_product(plan, monkeypatch, tmp_path):

@@ -257,7 +257,7 @@ def _joined(how: str, outcomes: list[Outcome]) -> Outcome:
 
 def _compared(name: str, a: Value, b: Value) -> Outcome:
     """One comparison."""
-    difference = a.numbers - b.numbers
+    difference = _difference(a, b)
     shown = f"{a.numbers[0]:.4g} against {b.numbers[0]:.4g}"
     greater, less = _tails(a, b)
     if name == "equal":
@@ -270,6 +270,12 @@ def _compared(name: str, a: Value, b: Value) -> Outcome:
     return Outcome(bool(difference[0] > least), greater, less, shown)
 
 
+def _difference(a: Value, b: Value) -> np.ndarray:
+    """Draw by draw; without a value where both are infinite."""
+    with np.errstate(invalid="ignore"):
+        return a.numbers - b.numbers
+
+
 def _tails(a: Value, b: Value) -> tuple[float, float]:
     """One-sided p-values that a is greater than b, and that it is less."""
     if a.images and b.images and a.images.key == b.images.key and a.images.counted.all() and b.images.counted.all():
@@ -279,7 +285,7 @@ def _tails(a: Value, b: Value) -> tuple[float, float]:
         return _binomial(int((a.images.amount > 0).sum()), int(a.images.counted.sum()), b.numbers[0] / 100)
     if b.images and a.is_exact:
         return _tails(b, a)[::-1]
-    difference = a.numbers - b.numbers
+    difference = _difference(a, b)
     if len(difference) == 1:
         return (0.0 if difference[0] > 0 else 1.0), (0.0 if difference[0] < 0 else 1.0)
     draws = difference[1:]

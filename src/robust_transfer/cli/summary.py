@@ -37,6 +37,6 @@ def run(options: argparse.Namespace) -> int:
     print(f"Where each number came from: the nodes column of the .parquet, then {results}/<kind>/<node>/card.json;")
     print("`robust-transfer audit` checks all of it. What to run is said in config.yaml.")
     if (results / "claims.parquet").exists():
-        claims.show(results, status.remarks(found, now.values, "claims"), named=False)
+        claims.show(results, "claims", status.remarks(found, now.values, "claims"), named=False)
         print("`robust-transfer claims` names those that are reversed.")
     return 0
