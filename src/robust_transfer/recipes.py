@@ -12,6 +12,7 @@ from robust_transfer.specs.fields import Count, Fraction, Number, Positive, Sigm
 from robust_transfer.specs.networks import AnyNormalise
 from robust_transfer.specs.parts import AnyHead, FrozenStatistics, Head, Last, Trainable, TrainedStatistics
 from robust_transfer.specs.passes import Ahead, Passes
+from robust_transfer.specs.precision import Precision
 from robust_transfer.specs.schedules import Averaging, Schedule
 from robust_transfer.terms import Terms
 
@@ -113,6 +114,10 @@ class Recipe(Spec):
     """How long and how fast."""
     tuned: list[Tunable] = []  # noqa: RUF012 (pydantic copies it)
     """Values that are not set here but taken from a choice among other runs (grid search)."""
+    precision: Precision = "float32"
+    """In what the network computes while it trains; that of the config's machine unless given."""
+    compile: bool = False
+    """Whether torch compiles the network's blocks while it trains; as the config's machine says unless given."""
 
     @model_validator(mode="after")
     def _one_normalisation(self):
@@ -146,6 +151,8 @@ class Recipe(Spec):
             "drift": self.frozen_statistics == "update",
             "still": self.trained_statistics == "freeze",
             "fixed-affine": self.affine == "freeze",
+            self.precision: self.precision != "float32",
+            "compiled": self.compile,
         }
         return "+".join(words + [word for word, is_there in present.items() if is_there])
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from robust_transfer.attacks.losses import log_odds
+from robust_transfer.precision import exactly
 from robust_transfer.specs.attacks import Attack
 
 
@@ -28,7 +29,8 @@ class Worst:
 
     @torch.no_grad()
     def _outcome(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.model(images).double()
+        with exactly():
+            logits = self.model(images).double()
         return logits.argmax(1) != labels, log_odds(logits, labels)
 
 

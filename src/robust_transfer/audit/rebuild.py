@@ -185,7 +185,8 @@ class Rebuilder:
             link.symlink_to((self.results / other.folder).resolve(), target_is_directory=True)
         card = self.cards[node.id]
         device = "cpu" if card.get("device", "cpu") == "cpu" else "auto"
-        self.plan.origin["machine"] = {"device": device, "checkpoint_seconds": 1e9}
+        precision = card.get("computed", {}).get("precision", "float32")
+        self.plan.origin["machine"] = {"device": device, "checkpoint_seconds": 1e9, "precision": precision}
         nodes.make(node, self.plan, card.get("plan", ""), scratch, self.threads or card.get("threads", 1))
         return store.read_card(scratch / node.card)
 
@@ -248,7 +249,10 @@ class Rebuilder:
 def surroundings(card: dict[str, Any]) -> dict[str, Any]:
     """What of a card can change bits: machine, device, threads, versions and code, by name."""
     machine = {name: card.get("machine", {}).get(name) for name in ("system", "processor", "cores", "instructions")}
-    return machine | {name: card.get(name) for name in ("device", "threads", "code")} | card.get("versions", {})
+    own = {name: card.get(name) for name in ("device", "threads", "code")}
+    usual = ("float32", False, 1)
+    own["computed"] = {name: how for name, how in card.get("computed", {}).items() if how not in usual}
+    return machine | own | card.get("versions", {})
 
 
 def difference(one: Path, other: Path) -> str:

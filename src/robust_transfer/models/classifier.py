@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from robust_transfer.errors import UserError
 from robust_transfer.models.heads import HeadWeights, new_head
+from robust_transfer.precision import autocast, current, exactly
 from robust_transfer.specs.parts import Trainable
 
 VALUES_AT_ONCE = 10_000_000
@@ -76,8 +77,10 @@ class Classifier(nn.Module):
         return self.tail(x).mean((2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
-        """N x C x H x W pixels in [0, 1] -> N x classes logits."""
-        return self.head(self.features(images))
+        """N x C x H x W pixels in [0, 1] -> N x classes logits, float32 in any precision."""
+        with autocast(images):
+            logits = self.head(self.features(images))
+        return as_float(logits)
 
     def observe(self, images: Tensor, unit: int | None = None) -> Observed:
         """One forward pass of N x C x H x W pixels in [0, 1], and what it shows on its way.
@@ -92,8 +95,11 @@ class Classifier(nn.Module):
         if unit:
             hooks.append(self.units()[unit - 1].register_forward_pre_hook(lambda _, x: inputs.append(x[0])))
         try:
-            features = self.features(images)
-            return Observed(stages, features, self.head(features), inputs[0] if unit else None)
+            with autocast(images):
+                features = self.features(images)
+                logits = self.head(features)
+            seen = Observed(stages, features, logits, inputs[0] if unit else None)
+            return seen if current() == "float32" else _as_floats(seen)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -162,6 +168,20 @@ class Classifier(nn.Module):
 def holds_weights(module: nn.Module) -> bool:
     """Whether a module itself, its children left aside, has parameters."""
     return next(module.parameters(recurse=False), None) is not None
+
+
+def as_float(values: Any) -> Any:
+    """A tensor, or several, as float32 where they were made in another precision; else untouched."""
+    if current() == "float32" or values is None:
+        return values
+    return [each.float() for each in values] if isinstance(values, list | tuple) else values.float()
+
+
+def _as_floats(seen: Observed) -> Observed:
+    return Observed(
+        [as_float(each) for each in seen.stages],
+        *(as_float(each) for each in (seen.features, seen.logits, seen.unit_input)),
+    )
 
 
 def _last(parts: list[nn.Module], count: int, what: str) -> list[nn.Module]:
@@ -240,14 +260,15 @@ def images_at_once(images: Tensor) -> int:
 
 @torch.no_grad()
 def predict(network: nn.Module, images: Tensor) -> Tensor:
-    """N x C x H x W uint8 or float pixels -> N x classes logits, in evaluation mode, batch by batch.
+    """N x C x H x W uint8 or float pixels -> N x classes logits, in evaluation mode and float32, batch by batch.
 
     Raises:
         FloatingPointError: where a logit is not finite.
     """
     was_training = network.training
     network.eval()
-    logits = [network(to_pixels(batch)) for batch in images.split(images_at_once(images))]
+    with exactly():
+        logits = [network(to_pixels(batch)) for batch in images.split(images_at_once(images))]
     network.train(was_training)
     return numbers(torch.cat(logits), "the network's logits")
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import AnyAttack, AnyDataset, AnyNetwork, Augmentation, Recipe, Smoothing, Spec
 from robust_transfer.specs.origins import Origin
+from robust_transfer.specs.precision import precision_of
 from robust_transfer.stages.bring import Bring
 from robust_transfer.stages.certify import Certify
 from robust_transfer.stages.choose import Choose
@@ -53,7 +54,7 @@ def bring(
 
 def pretrain(plan: Plan, data: Node, recipe: Recipe) -> Node:
     """A source model, or any other network trained from a random start with no help."""
-    return node(plan, "pretrain", recipe, data=data)
+    return node(plan, "pretrain", _computed(plan, "pretrain", recipe), data=data)
 
 
 def transfer(
@@ -66,7 +67,17 @@ def transfer(
     tuned: Node | None = None,
 ) -> Node:
     """A target model, helped by what was learnt before; see stages/transfer.py for the roles."""
+    recipe = _computed(plan, "transfer", recipe)
     return node(plan, "transfer", recipe, data=data, start=start, teacher=teacher, features=features, tuned=tuned)
+
+
+def _computed(plan: Plan, kind: str, recipe: Recipe) -> Recipe:
+    """A recipe as the config's machine computes it, where it does not say so itself."""
+    machine = plan.origin.get("machine", {})
+    asked = {"precision": precision_of(machine, kind), "compile": kind in machine.get("compile", ())}
+    defaults = {name: Recipe.model_fields[name].default for name in asked}
+    changes = {k: v for k, v in asked.items() if v != defaults[k] and k not in recipe.model_fields_set}
+    return recipe.with_(**changes) if changes else recipe
 
 
 def features(plan: Plan, model: Node, data: Node) -> Node:

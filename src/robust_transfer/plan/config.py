@@ -21,6 +21,7 @@ from robust_transfer.plan.specs import (
     WholeNumber,
 )
 from robust_transfer.specs.fields import CANONICAL
+from robust_transfer.specs.precision import Compiled, Precision, Precisions
 
 Known = TypeVar("Known")
 
@@ -33,7 +34,7 @@ def each_once(entries: list) -> list:
 
 
 class Machine(Spec):
-    """Where and how nodes run. Nothing here enters an id."""
+    """Where and how nodes run. Nothing here enters an id but a training's precision, and that it is compiled."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes the GPU where there is one."""
@@ -45,6 +46,12 @@ class Machine(Spec):
     """
     gpus: WholeNumber = 0
     """GPUs a training, attack or evaluation asks the scheduler for (0 at digits scale)."""
+    precision: Precision | Precisions = "float32"
+    """In what networks compute: float32, tf32 (a GPU's products of 10 bits) or bf16 (autocast); one word for
+    trainings, attacks' steps and certification, or one for each. What judges computes in float32 in any case.
+    """
+    compile: list[Compiled] = []  # noqa: RUF012 (pydantic copies it)
+    """Kinds of training whose networks torch compiles block by block."""
     checkpoint_seconds: Positive = 60.0
     """How often a running training saves its state."""
     longest_job: Positive = 24.0

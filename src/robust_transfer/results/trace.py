@@ -45,7 +45,8 @@ class Step:
     def as_json(self) -> dict[str, Any]:
         """It as plain values; what a card says is as there."""
         card = self.card or {}
-        told = ("metrics", "seconds", "device", "threads", "machine", "git", "versions", "started", "plan", "outputs")
+        told = ["metrics", "seconds", "device", "computed", "threads", "machine", "git"]
+        told += ["versions", "started", "plan", "outputs"]
         return {
             "kind": self.node.kind,
             "state": self.state,

@@ -15,6 +15,7 @@ from robust_transfer.errors import UserError
 from robust_transfer.plan.graph import Plan
 from robust_transfer.recipes import Recipe
 from robust_transfer.specs.fields import Spec
+from robust_transfer.specs.precision import precision_of
 from robust_transfer.stages.job import Job, Stage
 from robust_transfer.stages.node import KINDS, Node
 from robust_transfer.terms import Terms
@@ -46,7 +47,7 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
         job = job_of(node, plan, results, threads, temporary)
         _calm_torch(job)
         warnings = [] if node.kind == "prepare" else _seen_before(node, plan, results)
-        metrics = stage(job)
+        metrics = _run(stage, job)
         again = chain.read_by(node, plan.nodes, results), chain.files_of(spec, data_root, files) or []
         if again != (read, files):
             raise UserError("what it is made from changed while it was read; start again when nothing changes any more")
@@ -81,6 +82,7 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
             "versions": provenance.versions(),
             "machine": provenance.machine() | {"instructions": _vector_instructions()},
             "device": _device_name(job),
+            "computed": job.computed,
             "threads": threads,
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - clock, 3),
@@ -91,6 +93,19 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
         _seen_before(node, plan, results)
     job.checkpoint.unlink(missing_ok=True)
     log.info("%s done in %.1f s: %s", node.id, time.perf_counter() - clock, json.dumps(metrics))
+
+
+def _run(stage: Stage, job: Job) -> dict[str, Any]:
+    """Run a stage in the precision of its kind; a training takes its recipe's where it trains, and nowhere else."""
+    kind = KINDS[job.node.kind]
+    if not kind.gpu:
+        return stage(job)
+    from robust_transfer.precision import computing_in
+
+    precision = "float32" if isinstance(job.spec, Recipe) else precision_of(job.machine, job.node.kind)
+    job.computed["precision"] = precision
+    with computing_in(precision):
+        return stage(job)
 
 
 def _seen_before(node: Node, plan: Plan, results: Path) -> list[str]:

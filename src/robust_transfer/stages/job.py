@@ -25,6 +25,7 @@ class Job:
     parents: the nodes it is made from, by role. machine: the config's machine section. data_root: the folder of the
     data sets that are not embedded. results: the folder of all results. threads: CPU threads it may use.
     output: where its artifact is to be written. beside: what is to be left beside it for people to read, by file name.
+    computed: how it was computed, for the card: what no id says, and can change bits.
     """
 
     node: Node
@@ -35,6 +36,7 @@ class Job:
     threads: int
     output: Path
     beside: dict[str, str] = field(default_factory=dict)
+    computed: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def spec(self) -> Any:

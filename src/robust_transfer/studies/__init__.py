@@ -161,7 +161,8 @@ def _planned(stack: list[Layer], knows_data: bool = True) -> Planned:
     studies: dict[str, Study] = {}
     if settings:
         for seed in settings.all_seeds:
-            plan, alone = Plan({"config": dict(values)}), settings.model_copy(update={"seed": seed})
+            origin = {"config": dict(values), "machine": settings.machine.model_dump()}
+            plan, alone = Plan(origin), settings.model_copy(update={"seed": seed})
             of_seed = {name: STUDIES[name](alone, section, plan) for name, section in sections.items() if section}
             found = [mistake for study in of_seed.values() for mistake in study.add()]
             if not plans:  # what is wrong is wrong with every seed

@@ -72,7 +72,7 @@ def save(
     with replacing(path) as temporary:
         # Tensors may share memory (kept weights right after a selection do not, but clones are cheap and always right).
         save_file(
-            {k: v.detach().clone() for k, v in tensors.items()},
+            {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()},
             temporary,
             {"run": run, "about": json.dumps(counters)},
         )
@@ -108,7 +108,7 @@ def restore(
     momentum = part("momentum/")
     for name, parameter in network.named_parameters():
         if name in momentum:
-            optimiser.state[parameter]["momentum_buffer"] = momentum[name]
+            optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum[name])
     losses = list(tensors["losses"].to(device)) if "losses" in tensors else []
     return Progress(
         counters["iteration"],

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -105,7 +105,8 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(schedule, progress.iteration, per_epoch, progress.plateau.falls)
 
-        with _diverging(progress.iteration, per_epoch), fast_on_few_pixels(network):
+        quicker = nullcontext() if recipe.compile else fast_on_few_pixels(network)
+        with _diverging(progress.iteration, per_epoch), quicker:
             loss = objective(*batch)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -12,6 +12,7 @@ from robust_transfer.attacks.losses import cross_entropy
 from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import ReadyModel, attack_ready
 from robust_transfer.models.classifier import Classifier, Observed, training_mode
+from robust_transfer.precision import compile_blocks
 from robust_transfer.recipes import Recipe
 from robust_transfer.training.free import FreePerturbation, is_free
 
@@ -117,11 +118,20 @@ class Objective:
         # At most one takes the place of the cross entropy: of each batch, or of the step with all its batches.
         self._fit: Callable[[Shown], Tensor] = _exact_cross_entropy if self.free else _cross_entropy
         self._first: Callable[[Step], Tensor] = self._of_batches
+        if recipe.compile:
+            self._compile()
         for term, value in begun:
             if term.replaces_cross_entropy and term.function_of == "batch":
                 self._fit = value
             elif term.replaces_cross_entropy:
                 self._first = value
+
+    def _compile(self) -> None:
+        """Compile the network's blocks, but for one whose input is looked at, and the copy that is attacked."""
+        looked_at = self.network.units()[self.unit - 1] if self.unit else None
+        compile_blocks([block for block in self.network.blocks() if block is not looked_at])
+        if self.ready:
+            compile_blocks([self.ready.network])
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
         """The loss of a batch of batches.stream: pixels, N labels and the images' N indices in the training split."""

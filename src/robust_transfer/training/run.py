@@ -14,6 +14,7 @@ from robust_transfer.models import files
 from robust_transfer.models.classifier import Classifier, reset_last, reset_parameters
 from robust_transfer.models.normalise import normaliser
 from robust_transfer.models.spectral import reparametrise_spectral, set_spectral_norms, to_plain_weights
+from robust_transfer.precision import computing_in
 from robust_transfer.randomness import reseed
 from robust_transfer.recipes import Recipe
 from robust_transfer.signals import listening
@@ -48,6 +49,9 @@ def run(job: Job) -> dict[str, Any]:
         reparametrise_spectral(network, **recipe.spectral.model_dump())
 
     network.to(job.device)
+    if on_gpu := job.device.type == "cuda":
+        network.to(memory_format=torch.channels_last)
+    job.computed |= {"precision": recipe.precision, "compiled": recipe.compile, "channels_last": on_gpu}
     _must_take(network, spec, data)
     history = _trained(job, network, data, recipe)
 
@@ -128,6 +132,6 @@ def _trained(job: Job, network: Classifier, data: PreparedData, recipe: Recipe) 
     """Train the network in place, with the teacher and the stored features that the node has; see train."""
     teacher = files.load(job.parent("teacher"))[0].to(job.device) if job.has("teacher") else None
     features = load_file(job.parent("features"))["features"].to(job.device) if job.has("features") else None
-    with listening() as stop:
+    with listening() as stop, computing_in(recipe.precision):
         every = job.machine["checkpoint_seconds"]
         return train(network, data, recipe, job.node.id, job.checkpoint, every, stop, teacher, features)
