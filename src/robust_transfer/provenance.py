@@ -27,6 +27,8 @@ RECORDED = (
     "snakemake",
 )
 OID = "# branch.oid "
+PATIENCE = 10
+"""Seconds that git may take to say what the code is."""
 BOOKKEEPING = (
     *("canonical", "chain", "errors", "pace", "plan", "provenance", "recipes", "registry"),
     *("run.client", "run.command", "run.nodes", "run.warm", "specs", "stages.job", "stages.node", "store"),
@@ -123,22 +125,43 @@ def _is_docstring(statement: Any) -> bool:
 def git_state() -> dict[str, Any]:
     """The commit of the code, and whether tracked files differ from it; commit None outside a clone.
 
+    dirty is None where nobody knows: outside a clone, and where looking at files takes too long (a slow file system).
     Where the package is installed, a repository around it is another's.
     """
     if not (PACKAGE.parents[1] / ".git").exists():
         return {"commit": None, "dirty": None}
 
-    # Without optional locks: a user's own `git commit` beside a run never meets a lock of ours.
-    words = ["git", "--no-optional-locks", "-C", str(PACKAGE)]
-    words += ["status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
+        lines = _git("status", "--porcelain=v2", "--branch", "--untracked-files=no")
+    except subprocess.TimeoutExpired:
+        return {"commit": _head(), "dirty": None}
+    found = [line.removeprefix(OID) for line in lines if line.startswith(OID)]
+    if not found or found == ["(initial)"]:
         return {"commit": None, "dirty": None}
-    found = [line.removeprefix(OID) for line in done.stdout.splitlines() if line.startswith(OID)]
-    if done.returncode or not found or found == ["(initial)"]:
-        return {"commit": None, "dirty": None}
-    return {"commit": found[0], "dirty": any(not line.startswith("#") for line in done.stdout.splitlines())}
+    return {"commit": found[0], "dirty": any(not line.startswith("#") for line in lines)}
+
+
+def _head() -> str | None:
+    """The commit alone, which git reads from a file or two."""
+    try:
+        return next(iter(_git("rev-parse", "HEAD")), None)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _git(*words: str) -> list[str]:
+    """The lines that git prints about the clone of this code; none where it fails, or is not there.
+
+    Raises:
+        subprocess.TimeoutExpired: where it takes too long.
+    """
+    # Without optional locks: a user's own `git commit` beside a run never meets a lock of ours.
+    command = ["git", "--no-optional-locks", "-C", str(PACKAGE), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except OSError:
+        return []
+    return [] if done.returncode else done.stdout.splitlines()
 
 
 @cache

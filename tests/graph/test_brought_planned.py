@@ -27,6 +27,20 @@ def brought(plan):
     return [node for node in plan.nodes.values() if node.kind == "bring"]
 
 
+TARGETS = {
+    "davchev": "digits-high",
+    "renofeation": "High",
+    "shafahi": "digits-high",
+    "cartl": "Negative",
+    "vaishnavi": "High",
+}
+"""Of each paper a target, by the name that ready models have for it."""
+
+
+def ready(target, here):
+    return {"extra": {"models": {"A": {"target": target, "network": "resnet", **here}}}}
+
+
 def overlay_of(study, origin):
     """Where a study takes an origin, as an overlay of the config, and what is made from it."""
     here = origin if isinstance(origin, dict) else {"weights": origin}
@@ -39,6 +53,7 @@ def overlay_of(study, origin):
         "shafahi small": {"brought": {"robust": origin}},
         "cartl": {"sources": {"Low": {"weights": origin}}},
         "vaishnavi": {"brought": {"AT": origin}},
+        **{f"{study} ready": ready(target, here) for study, target in TARGETS.items()},
         "custom source": CUSTOM | {"sources": {"A": {"network": "resnet", **here}}},
         "custom model": {
             "targets": {"High": "digits-high"},
@@ -58,6 +73,7 @@ STUDIES = [
     "vaishnavi",
     "custom source",
     "custom model",
+    *(f"{study} ready" for study in TARGETS),
 ]
 
 

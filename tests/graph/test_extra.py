@@ -201,6 +201,82 @@ def test_vaishnavi(plans):
     assert titles == ["AT", "AT", "SimCLR", "SimCLR", "Mine *", "Mine *"]
 
 
+# ---- ready models ----------------------------------------------------------------------------------------------------
+
+
+OF_TARGET = {
+    "davchev": "digits-high",
+    "renofeation": "High",
+    "shafahi": "digits-low",
+    "cartl": "High",
+    "vaishnavi": "High",
+}
+SHOWN = {
+    "davchev": {"tables/davchev/table1", "figures/davchev/fig4"},
+    "renofeation": {f"tables/renofeation/table{n}" for n in (2, 3, 4)}
+    | {f"figures/renofeation/fig{n}" for n in (3, 5, 6)},
+    "shafahi": {"tables/shafahi/table1", "tables/shafahi/table3"},
+    "cartl": {"tables/cartl/table4", "figures/cartl/fig4"},
+    "vaishnavi": {"tables/vaishnavi/table2", "tables/vaishnavi/table4"},
+}
+
+
+def ready(target, **more):
+    return {"target": target, "network": "resnet", "file": "mine.pt", "sha256": "ab" * 32} | more
+
+
+def of_ready(plan):
+    """Product -> the cells that show a ready model."""
+    (node,) = (node for node in plan.nodes.values() if node.kind == "bring" and "data" in node.parents)
+    behind = {i: plan.ancestry([i]) for product in plan.products.values() for i in product.nodes}
+    return node, {
+        stem: found
+        for stem, product in plan.products.items()
+        if product.kind != "claim"
+        and (found := [c for c in cells(plan, stem) if any(node in behind[i] for i in c["nodes"].values())])
+    }
+
+
+@pytest.mark.parametrize("study", PAPERS)
+def test_a_ready_model_stands_in_the_papers_tables_under_all_attacks(plans, study):
+    plan = extended(study, models={"Mine": ready(OF_TARGET[study])}, attacks={"PGD-50": PGD})
+    shipped = plans[study][0]
+    node, found = of_ready(plan)
+    assert found.keys() == SHOWN[study]
+    assert shipped.nodes.keys() < plan.nodes.keys()
+    for stem, shown in found.items():
+        assert all(cell["ours"] and cell.get("published") is None for cell in shown)
+        assert all("Mine" in f"{cell['row']} {cell['column']}" for cell in shown)
+        if stem.startswith("tables"):
+            assert any("PGD-50" in f"{cell['row']} {cell['column']}" for cell in shown), stem
+        places = [(cell["row"], cell["column"], cell["metric"]) for cell in cells(plan, stem)]
+        assert len(places) == len(set(places)), stem
+    assert {other.kind for other in plan.nodes.values() if node.id in other.parents.values()} <= {
+        "craft",
+        "evaluate",
+        "measure",
+    }
+
+
+def test_ready_models_of_targets_of_ones_own_stand_with_these():
+    models = {"Mine": ready("Ours"), "Theirs": ready("digits-high")}
+    plan = extended("davchev", models=models, targets=EXTRA["targets"])
+    rows = {row for row, _ in own(plan, "tables/davchev/table1")}
+    assert {"Theirs", "Mine on Ours"} <= rows and not {"Mine", "Theirs on Ours"} & rows
+    panels = plan.products["figures/davchev/fig4"].spec["panels"]
+    assert [panel["row_blocks"][-1] for panel in panels] == [["Theirs"], ["Mine on Ours"]]
+    plan = extended("shafahi", models={"Mine": ready("Ours")}, targets=EXTRA["targets"])
+    assert ("Mine for Ours", "val.") in own(plan, "tables/shafahi/table3")
+
+
+def test_the_pretrained_networks_examples_are_shown_to_a_ready_model_too():
+    plan = extended("renofeation", models={"Mine": ready("High")}, switches={"D22": "code"})
+    found = {(c["row"], c["column"]): c for c in cells(plan, "tables/renofeation/table2")}
+    mine, delta = (node(plan, found[f"{name} ASR", "High"], "adversarial") for name in ("Mine", "DELTA"))
+    assert mine.parents["examples"] == delta.parents["examples"]
+    assert not any(row.startswith("Mine") and column != "High" for row, column in found)
+
+
 # ---- methods and attacks ---------------------------------------------------------------------------------------------
 
 
@@ -290,6 +366,13 @@ NORMALISED = {"algorithm": "feature", "eps": 0.1, "steps": 5, "step_size": 0.1, 
         ("cartl", {"methods": {"LwF": MINE}}, "extra.methods.LwF: this is a name of the paper's"),
         ("shafahi", {"targets": {"Low": "digits-low"}}, "extra.targets.Low: this is a name of the paper's"),
         ("vaishnavi", {"targets": {"Few": "digits-low"}}, "extra.targets.Few: this is a name of the paper's"),
+        (
+            "davchev",
+            {"methods": {"X": MINE}, "models": {"X": ready("digits-high")}},
+            "extra.models.X: a method has this name; write another",
+        ),
+        ("cartl", {"models": {"LwF": ready("Negative")}}, "extra.models.LwF: this is a name of the paper's; write"),
+        ("cartl", {"models": {"X": ready("Nega")}}, "extra.models.X.target: unknown target 'Nega'; write one of"),
         ("davchev", {"methods": {"A|B": MINE}}, "extra.methods.A|B: a name is printed in tables and figures; write it"),
         ("vaishnavi", {"targets": {"T": "digits-hihg"}}, "extra.targets.T: unknown data set 'digits-hihg'"),
         ("davchev", method(start="natt"), "X.start: unknown source 'natt'; write one of nat, fgsm, pgd, none (did"),
@@ -392,10 +475,12 @@ def test_an_attack_that_needs_more_classes_than_there_are(study):
 def test_every_example_of_the_page_is_planned():
     text = (REPOSITORY / "docs" / "extra.md").read_text(encoding="utf-8")
     examples = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)]
-    shown = {study: values for example in examples for study, values in example.items()}
-    assert shown.keys() == set(PAPERS)
-    for study, values in shown.items():
+    shown = [(study, values) for example in examples for study, values in example.items()]
+    assert {study for study, _ in shown} == set(PAPERS)
+    for study, values in shown:
+        for model in values["extra"].get("models", {}).values():
+            model["sha256"] = "ab" * 32  # there is no such file here
         plan = planned(study, **{study: values})
-        names = {name for kind in ("methods", "attacks", "targets") for name in values["extra"][kind]}
+        names = {name for of_kind in values["extra"].values() for name in of_kind}
         places = " ".join(" ".join(place) for stem in plan.products for place in own(plan, stem))
         assert all(name in places for name in names), study

@@ -6,6 +6,7 @@ import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -255,6 +256,57 @@ def test_what_is_not_whole_is_refused(made, monkeypatch):
         spec.read(root)
 
 
+@pytest.mark.parametrize("made", ["FER2013"], indirect=True)
+def test_the_faces_are_read_from_either_file_that_has_their_labels(made, monkeypatch):
+    root, spec = made
+    folder = root / "fer2013"
+    rows = [line.split(",") for line in (folder / "fer2013.csv").read_text().splitlines()]
+    (folder / "fer2013.csv").unlink()
+    assert spec.absent_from(root) == [str(folder / "fer2013.csv")]
+    for name, lines in (
+        ("train.csv", [row[:2] for row in rows[:5]]),
+        ("test.csv", [[row[1]] for row in rows[:1] + rows[5:]]),
+    ):
+        file = text(folder / name, "\n".join(map(",".join, lines)))
+        monkeypatch.setitem(TV.FER2013._RESOURCES, name.removesuffix(".csv"), (name, md5(file)))
+    with pytest.raises(UserError, match=r"FER2013 cannot be read from .* \(its test images have no labels in these"):
+        spec.read(root)
+    icml = [f"{emotion}, {usage}, {pixels}" for emotion, pixels, usage in rows]
+    file = text(folder / "icml_face_data.csv", "\n".join([icml[0], *(line.replace(", ", ",") for line in icml[1:])]))
+    monkeypatch.setitem(TV.FER2013._RESOURCES, "icml", (file.name, md5(file)))
+    assert spec.absent_from(root) == [] and spec.files_in(root) == ["fer2013/icml_face_data.csv"]
+    assert [len(labels) for _, labels in spec.read(root).splits.values()] == [4, 2]
+
+
+@pytest.mark.parametrize("grey", [("train", 0), ("train", 1), ("test", 0), ("test", 1)])
+@pytest.mark.parametrize("made", ["INaturalist"], indirect=True)  # others convert their images themselves
+def test_a_grey_image_among_colours_is_shown_in_colour_and_takes_no_others_away(made, grey):
+    split, index = grey
+    root, spec = made
+    before = spec.read(root).splits
+    file = sorted((root / spec.files[split == "test"]).rglob("*.jpg"))[index]
+    with Image.open(file) as opened:
+        opened.convert("L").save(file, quality=100)
+    after = spec.read(root).splits
+    for of in ("train", "test"):
+        assert after[of][0].shape == before[of][0].shape
+        same = [np.array_equal(*pair) for pair in zip(after[of][0], before[of][0], strict=True)]
+        assert same == [(of, n) != grey for n in range(len(same))]
+    shown = after[split][0][index].astype(int)
+    assert np.ptp(shown, axis=2).max() == 0
+    luma = before[split][0][index] @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(shown[..., 0] - luma).mean() < 3
+
+
+@pytest.mark.parametrize("made", ["INaturalist"], indirect=True)  # others convert their images themselves
+def test_a_grey_split_beside_a_coloured_one_is_shown_in_colour(made):
+    root, spec = made
+    for file in (root / spec.files[1]).rglob("*.jpg"):
+        with Image.open(file) as opened:
+            opened.convert("L").save(file)
+    assert [images.shape[3] for images, _ in spec.read(root).splits.values()] == [3, 3]
+
+
 def test_fields_that_do_not_fit_are_refused():
     for field, message in (({"target": "x"}, "one target"), ({"test": 0.5}, "a test split of its own")):
         with pytest.raises(ValidationError, match=message):
@@ -345,7 +397,7 @@ def test_fetching_is_torchvisions(tmp_path, monkeypatch):
     (each,) = inventory.needed(plan_of(tmp_path, {"reader": "collection", "name": "dtd"}))
     assert each.state == "missing"
     inventory.fetch(each, tmp_path)
-    assert each.state == "there" and called == [(tmp_path / inventory.FETCHING, {})]
+    assert each.state == "there" and called == [(tmp_path / inventory.FETCHING / "dtd", {})]
     assert (tmp_path / "dtd/images/banded/1.jpg").exists() and not (tmp_path / inventory.FETCHING).exists()
 
 
@@ -363,6 +415,31 @@ def test_what_cannot_be_fetched_says_where_it_is(tmp_path, monkeypatch):
         inventory.fetch(each, tmp_path)
     with pytest.raises(UserError, match="the config needs no set CIFAR; it needs MNIST"):
         inventory.chosen([each], ["CIFAR"], ())
+
+
+def test_what_cannot_be_fetched_keeps_nothing_else_from_being_fetched(tmp_path, monkeypatch, said):
+    def fails(*_, **__):
+        raise RuntimeError("no route to host")
+
+    def fetched(root, train, download):
+        make("KMNIST", Path(root), monkeypatch)
+
+    monkeypatch.setattr(TV, "MNIST", fails)
+    monkeypatch.setattr(TV, "KMNIST", fetched)
+    monkeypatch.setattr(TV, "FashionMNIST", fails)
+    names = ("MNIST", "KMNIST", "FashionMNIST")
+    plan = plan_of(tmp_path, *({"reader": "torchvision-class", "name": name} for name in names))
+    monkeypatch.setattr("robust_transfer.cli.present.present", lambda options: SimpleNamespace(plan=plan))
+    code, text_ = said("data", "--fetch")
+    assert code == 3 and [line.split()[0] for line in text_.splitlines() if "terms:" in line] == [
+        "missing",
+        "there",
+        "missing",
+    ]
+    for name in ("MNIST", "FashionMNIST"):
+        assert f"{name} could not be fetched (no route to host); get it from " in text_
+    code, text_ = said("data", "--fetch", "KMNIST")
+    assert code == 3 and "could not" not in text_, "the others are missing still"
 
 
 def test_checking_counts_and_holds_archives_against_their_md5(tmp_path, monkeypatch):

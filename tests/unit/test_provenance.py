@@ -260,6 +260,18 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path, monkeypatch):
     assert provenance.git_state() == {"commit": None, "dirty": None}
 
 
+def test_on_a_slow_file_system_the_commit_is_known_and_whether_files_differ_is_not(tmp_path, monkeypatch):
+    (tmp_path / "clone/src/package").mkdir(parents=True)
+    (tmp_path / "clone/.git").mkdir()
+    slow = tmp_path / "git"
+    slow.write_text('#!/bin/sh\ncase "$*" in *rev-parse*) echo 0123abcd ;; *) exec sleep 5 ;; esac\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "clone/src/package")
+    monkeypatch.setattr(provenance, "PATIENCE", 0.5)
+    assert provenance.git_state() == {"commit": "0123abcd", "dirty": None}
+
+
 def test_without_git_there_is_no_commit(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     assert provenance.git_state() == {"commit": None, "dirty": None}

@@ -1,10 +1,11 @@
 """the data sets that the config needs: there or missing, where to get them, on what terms; --fetch and --check
 
-Exit status: 0 where all are there, 3 where one is missing or partial.
+Exit status: 0 where all are there, 3 where one is missing or partial, or could not be fetched.
 """
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from robust_transfer.cli import present
@@ -32,10 +33,10 @@ def run(options: argparse.Namespace) -> int:
     plan = present.present(options).plan
     data_root = Path(plan.origin["data_root"])
     sets = inventory.needed(plan)
+    failed: list[inventory.Needed] = []
     if options.fetch is not None:
-        for each in inventory.chosen(sets, options.fetch, (inventory.MISSING, inventory.PARTIAL)):
-            if options.fetch or each.can_be_fetched:
-                inventory.fetch(each, data_root)
+        wanted = inventory.chosen(sets, options.fetch, (inventory.MISSING, inventory.PARTIAL))
+        failed = inventory.fetch_each((each for each in wanted if options.fetch or each.can_be_fetched), data_root)
     if options.check is not None:
         for each in inventory.chosen(sets, options.check, (inventory.THERE,)):
             inventory.check(each, data_root)
@@ -43,4 +44,6 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(inventory.as_values(sets), indent=2, ensure_ascii=False))
     else:
         print("\n".join(inventory.lines(sets)))
-    return 0 if all(each.state == inventory.THERE for each in sets) else 3
+    if failed:
+        print(f"not fetched, see above: {', '.join(each.name for each in failed)}", file=sys.stderr)
+    return 0 if not failed and all(each.state == inventory.THERE for each in sets) else 3

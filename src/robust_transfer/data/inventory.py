@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def fetch(each: Needed, data_root: Path) -> None:
     place = data_root / CATALOGUE[each.name].folder if source.lies else None
     if place and place.is_dir() and any(place.iterdir()):
         raise UserError(f"{each.name} is not fetched over what is there; move {place} away, and fetch it again")
-    into = data_root / FETCHING if source.lies else data_root
+    into = data_root / FETCHING / each.name if source.lies else data_root
     into.mkdir(parents=True, exist_ok=True)
     try:
         for words in source.fetch:
@@ -117,12 +118,31 @@ def fetch(each: Needed, data_root: Path) -> None:
         if place:
             os.replace(into / source.lies, place)
             shutil.rmtree(into)
+            with suppress(OSError):  # what another set's fetching left there
+                into.parent.rmdir()
     except Exception as error:  # of the network, the archive or the disk; torchvision raises whatever it meets
         first = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(
             f"{each.name} could not be fetched ({first}); get it from {source.page}: {each.remedy}"
         ) from None
     look(each, data_root)
+
+
+def fetch_each(sets: Iterable[Needed], data_root: Path) -> list[Needed]:
+    """Fetch sets one after another; what is wrong with one stands in what is found of it, and the next is fetched.
+
+    Returns:
+        Those that could not be fetched.
+    """
+    failed = []
+    for each in sets:
+        try:
+            fetch(each, data_root)
+        except UserError as error:
+            look(each, data_root)
+            each.found = [str(error)]
+            failed.append(each)
+    return failed
 
 
 # ---- checking ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ labels, or there are none: their validation images are the test split.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Words = Mapping[str, Any]
@@ -16,7 +16,8 @@ class VisionSet:
     """A set as torchvision's class `by` has it.
 
     classes, train, test: how many classes, training and test images it has; test is 0 where there is no such split.
-    needs: the files and folders below data_root that are read. train_with, test_with: keywords of the class.
+    needs: the files and folders below data_root that are read; or_needs: those that take their place where they lie
+        there instead. train_with, test_with: keywords of the class.
     source: its name in sources.py. target: what is chosen where there are several things to learn, and its default.
     """
 
@@ -29,12 +30,11 @@ class VisionSet:
     test_with: Words
     source: str
     target: tuple[str, str] | None = None
+    or_needs: tuple[str, ...] = ()
 
 
-def _set(
-    by: str, classes: int, counts: tuple[int, int], needs: str, words: tuple[Words, Words], source: str = ""
-) -> VisionSet:
-    return VisionSet(by, classes, *counts, tuple(needs.split()), *words, source or by)
+def _set(by: str, classes: int, counts: tuple[int, int], needs: str, words: tuple[Words, Words]) -> VisionSet:
+    return VisionSet(by, classes, *counts, tuple(needs.split()), *words, by)
 
 
 HALVES: tuple[Words, Words] = {"train": True}, {"train": False}
@@ -67,7 +67,10 @@ VISION: dict[str, VisionSet] = {
     "SEMEION": _set("SEMEION", 10, (1_593, 0), "semeion.data", WHOLE),
     "STL10": _set("STL10", 10, (5_000, 8_000), "stl10_binary", SPLITS),
     "EuroSAT": _set("EuroSAT", 10, (27_000, 0), "eurosat/2750", WHOLE),
-    "FER2013": _set("FER2013", 7, (28_709, 7_178), "fer2013", SPLITS),
+    # Its train.csv and test.csv are no such files: the images in test.csv have no labels.
+    "FER2013": replace(
+        _set("FER2013", 7, (28_709, 7_178), "fer2013/fer2013.csv", SPLITS), or_needs=("fer2013/icml_face_data.csv",)
+    ),
     "PCAM": _set(
         "PCAM",
         2,

@@ -183,6 +183,10 @@ class Section(extra.Section):
     def starts(self) -> tuple[str, ...]:
         return (*self.sources, NONE)
 
+    @property
+    def all_targets(self) -> dict[str, str]:
+        return self.targets | self.extra.targets
+
     def printed(self) -> dict[str, Collection[str]]:
         return {"methods": METHODS, "attacks": ("Acc.", "Rob."), "targets": self.targets}
 
@@ -256,7 +260,7 @@ class Cartl(Paper[Section]):
 
     def target(self, pair: Pair) -> str:
         """The data set of a transfer's target."""
-        return {**self.section.extra.targets, **self.section.targets}[pair.target]
+        return self.section.all_targets[pair.target]
 
     def vanilla(self, pair: Pair, k: Last, share: float = 1.0, source: Model | None = None, **parts: Any) -> Model:
         """Plain fine-tuning of the last k units (TL), of the plain source unless given. parts: of the recipe, in place
@@ -319,13 +323,16 @@ class Cartl(Paper[Section]):
         return dict(zip(METHODS, models, strict=True))
 
     def own_methods(self, pair: Pair, **inputs: Any) -> dict[str, Model]:
-        """The models of methods of one's own, but for those that start from another source. inputs: see Paper.own."""
+        """The models of methods of one's own, but for those that start from another source; and, where no part of the
+        images is asked for, those that are ready. inputs: see Paper.own.
+        """
         data, source = self.data(self.target(pair)), self.source(pair.source)
-        return {
+        found = {
             name: self.own(method, data, source, **inputs)
             for name, method in self.section.extra.methods.items()
             if method.source(pair.source) == pair.source and (method.takes_all or not inputs)
         }
+        return found if inputs else found | self.ready(pair.target, data)
 
     # ---- cells -------------------------------------------------------------------------------------------------------
 
@@ -425,6 +432,11 @@ class Cartl(Paper[Section]):
             scenario = self.main_on(target)
             for method, model in (self.compared(scenario) | self.own_methods(scenario)).items():
                 yield from ours(self.columns(self.row(scenario), method, model))
+        compared = [scenario.target for scenario in self.section.comparison]
+        for target, data in self.section.targets.items():
+            ready = self.ready(target, self.data(data)) if target not in compared else {}
+            for name, model in ready.items():
+                yield from ours(self.columns(self.row(self.main_on(target)), name, model))
 
     @figure(
         3,

@@ -97,6 +97,10 @@ class Section(extra.Section):
     def starts(self) -> tuple[str, ...]:
         return (*TRAININGS, NONE)
 
+    @property
+    def all_targets(self) -> dict[str, str]:
+        return {self.target: self.target} | self.extra.targets
+
     def printed(self) -> dict[str, Collection[str]]:
         rows = [row for panel in figure_panels()["fig4"] for row in rows_of(panel)]
         return {"methods": rows, "attacks": COLUMNS, "targets": ()}
@@ -243,10 +247,12 @@ class Davchev(Paper[Section]):
                     yield f"R_{start}->{training} {depth}", self.target_model(start, training, depth, target)
 
     def own_rows(self, target: str) -> Iterator[tuple[str, Model]]:
-        """The networks of methods of one's own."""
+        """The networks of methods of one's own, and ready ones. target: by its name in Section.all_targets."""
+        data = self.data(self.section.all_targets[target])
         for name, method in self.section.extra.methods.items():
             source = self.from_scratch(self.section.source, method.source("nat"))
-            yield name, self.own(method, self.data(target), source)
+            yield name, self.own(method, data, source)
+        yield from self.ready(target, data).items()
 
     def numbers(self, model: Model) -> Numbers:
         """The accuracies: clean, on the black box's examples, and on the network's own."""
@@ -271,18 +277,22 @@ class Davchev(Paper[Section]):
         found = [*grid(self.rows(section.target), self.numbers)]
         found += ours(grid(self.own_rows(section.target), self.numbers))
         for name, target in section.extra.targets.items():
-            rows = ((on(row, name), model) for row, model in (*self.rows(target), *self.own_rows(target)))
+            rows = ((on(row, name), model) for row, model in (*self.rows(target), *self.own_rows(name)))
             found += ours(grid(rows, self.numbers))
         return found
 
     def panels(self, name: str) -> list[dict]:
-        """Those of a heatmap of the paper, with methods of one's own where all networks stand; and again for each
-        target of one's own.
+        """Those of a heatmap of the paper, with methods and models of one's own where all networks stand; and again for
+        each target of one's own.
         """
-        extra, panels = self.section.extra, figure_panels()[name]
-        if name == "fig4" and extra.methods:
-            panels = [panel | {"row_blocks": [*panel["row_blocks"], list(extra.methods)]} for panel in panels]
-        return panels + [renamed(panel, target) for target in extra.targets for panel in panels]
+        extra, panels = self.section.extra, []
+        for target in (None, *extra.targets):
+            ready = [each for each, model in extra.models.items() if model.target == (target or self.section.target)]
+            for panel in figure_panels()[name]:
+                if name == "fig4" and (own := [*extra.methods, *ready]):
+                    panel = panel | {"row_blocks": [*panel["row_blocks"], own]}
+                panels.append(renamed(panel, target) if target else panel)
+        return panels
 
     # ---- tables and figures ------------------------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
-"""Methods, attacks and targets of one's own in a paper's tables and figures, beside what the paper has.
+"""Methods, attacks, targets and ready models of one's own in a paper's tables and figures, beside what the paper has.
 
 Such cells are marked `ours`. They come after the paper's, which stay as they are.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import Field, create_model, model_validator
@@ -12,9 +12,10 @@ from robust_transfer.attacks.algorithms import ALGORITHMS
 from robust_transfer.plan.config import Settings
 from robust_transfer.plan.specs import AnyNetwork, AnyNormalise, Attack, Network, Spec
 from robust_transfer.registry import one_of
+from robust_transfer.specs.origins import Origin
 from robust_transfer.studies import base, checks
 from robust_transfer.studies.base import Cell, Data, Model, Numbers, Study, is_ours, shows
-from robust_transfer.studies.checks import DatasetName, Name, RecipeHere, Refers
+from robust_transfer.studies.checks import DatasetName, Name, NetworkHere, RecipeHere, Refers
 
 NONE = "none"
 """The start of a method that begins at random."""
@@ -80,6 +81,15 @@ class Method(Spec):
         return self.start if self.start and not self.random else usual
 
 
+class Ready(Origin):
+    """A trained model of a target, put straight under all attacks."""
+
+    target: Annotated[str, Refers("target", section="all_targets")]
+    """The target it is of."""
+    network: NetworkHere
+    """Its network, or the name of one."""
+
+
 class Extra(Spec):
     """What is shown beside the paper's, by printed names."""
 
@@ -89,6 +99,8 @@ class Extra(Spec):
     """Printed name -> an attack; `by` says what it is made against."""
     targets: dict[Name, DatasetName] = {}  # noqa: RUF012
     """Printed name -> data set."""
+    models: dict[Name, Ready] = {}  # noqa: RUF012
+    """Printed name -> a model that is trained already."""
 
 
 class Section(base.Section):
@@ -103,15 +115,24 @@ class Section(base.Section):
         """The names of what methods can start from."""
         raise NotImplementedError
 
+    @property
+    def all_targets(self) -> Mapping[str, str]:
+        """What ready models can be of: the paper's targets and one's own, by name -> data set."""
+        raise NotImplementedError
+
     def printed(self) -> dict[str, Collection[str]]:
         """The paper's own names of methods, attacks (and of other columns beside theirs) and targets."""
         raise NotImplementedError
 
     def mistakes(self, settings: Settings) -> Iterator[str]:
-        for kind, names in self.printed().items():
+        printed = self.printed()
+        for kind, names in (printed | {"models": printed["methods"]}).items():
             for name in getattr(self.extra, kind):
                 if name in names:
                     yield f"extra.{kind}.{name}: this is a name of the paper's; write another"
+        for name in self.extra.models:
+            if name in self.extra.methods:
+                yield f"extra.models.{name}: a method has this name; write another"
 
 
 P = TypeVar("P", bound=Section)
@@ -168,6 +189,14 @@ class Paper(Study[P]):
     def _network(self, given: AnyNetwork | str | None) -> AnyNetwork | None:
         """A network that may be given by its name."""
         return self.network(given) if isinstance(given, str) else given
+
+    def ready(self, target: str, data: Data) -> dict[str, Model]:
+        """The ready models of a target by printed name. target: as models name it. data: of it, as divided here."""
+        return {
+            name: self.brought(network, f"extra.models.{name}", ready, data=data)
+            for name, ready in self.section.extra.models.items()
+            if ready.target == target and (network := self._network(ready.network))
+        }
 
     def under_own(self, model: Model, metric: str = "robustness", **others: Model) -> Numbers:
         """A model under each attack of one's own. metric: accuracy by its name. others: what attacks are made against

@@ -32,7 +32,7 @@ from robust_transfer.plan.specs import (
     Terms,
 )
 from robust_transfer.studies import extra
-from robust_transfer.studies.base import Cell, Headline, Model, Numbers, Study, figure, in_row, is_ours, shows, table
+from robust_transfer.studies.base import Cell, Headline, Model, Numbers, figure, in_row, is_ours, shows, table
 from robust_transfer.studies.checks import BroughtHere, DatasetName, NetworkName, TargetName
 from robust_transfer.studies.extra import NONE, Method, Paper, ours, ours_too
 
@@ -103,6 +103,10 @@ class Section(extra.Section):
     def starts(self) -> tuple[str, ...]:
         return (*get_args(Start), NONE)
 
+    @property
+    def all_targets(self) -> dict[str, str]:
+        return {name: target.data for name, target in self.targets.items()} | self.extra.targets
+
     def printed(self) -> dict[str, Collection[str]]:
         methods = (*get_args(Start), RANDOM, *PRETRAINED)
         return {"methods": methods, "attacks": SMOOTHED, "targets": self.targets}
@@ -159,8 +163,8 @@ def improvements_figure(
             for column, shown in ({column: column for column in columns} | attacks).items()
         ]
 
-    def cells(self: Study) -> list[Cell]:
-        return self.printed(name) if printed else list(getattr(self, name)())
+    def cells(self: "Vaishnavi") -> list[Cell]:
+        return self.printed(name) if printed else list(self.by_start(kind, starts, getattr(self, kind)))
 
     named = (f"fig{number}_published", f"{title}, as published") if printed else (number, title)
     return figure(named[0], "regression", named[1], panels=panels, **caption)(cells)
@@ -258,6 +262,14 @@ class Vaishnavi(Paper[Section]):
         numbers = self.attacked_numbers(model) if kind == "empirical" else self.smoothed(model, target)
         return {column: ours_too(number) for column, number in numbers.items()}
 
+    def ready_numbers(self, target: str) -> dict[str, Numbers]:
+        """Those of the ready models of a target, under the attacks."""
+        models = self.ready(target, self.data(self.targets[target].data))
+        return {
+            name: {column: ours_too(number) for column, number in self.attacked_numbers(model).items()}
+            for name, model in models.items()
+        }
+
     # ---- cells -------------------------------------------------------------------------------------------------------
 
     def empirical(self, target: str, start: Start | None) -> Numbers:
@@ -319,8 +331,11 @@ class Vaishnavi(Paper[Section]):
 
     @table(2, "Pre-training for empirical robustness", corner="Target task", measured=empirically)
     def table2(self) -> Iterator[Cell]:
-        """Adversarial training of all targets, from each start."""
-        return self.by_start("empirical", EMPIRICAL, self.empirical)
+        """Adversarial training of all targets, from each start; and ready models."""
+        yield from self.by_start("empirical", EMPIRICAL, self.empirical)
+        for target in self.targets:
+            for name, numbers in self.ready_numbers(target).items():
+                yield from in_row(target, numbers, f"{name} ")
 
     @table(3, "Pre-training for certified robustness", corner="Target task", measured=certifiedly)
     def table3(self) -> Iterator[Cell]:
@@ -341,6 +356,8 @@ class Vaishnavi(Paper[Section]):
             for kind, prefix in prefixes.items():
                 for name in self.own_methods(kind):
                     yield from in_row(f"{target} {name}", self.own_numbers(kind, name, target), prefix)
+            for name, numbers in self.ready_numbers(target).items():
+                yield from in_row(f"{target} {name}", numbers, prefixes["empirical"])
 
     @table(5, "The last layer alone, by standard training", corner="Task", measured=certifiedly)
     def table5(self) -> Iterator[Cell]:

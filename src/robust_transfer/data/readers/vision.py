@@ -60,6 +60,11 @@ class Vision(Dataset):
     def files(self) -> list[str]:
         return list(VISION[self.name].needs)
 
+    def files_in(self, data_root: Path) -> list[str]:
+        others = VISION[self.name].or_needs
+        instead = others and all((data_root / name).exists() for name in others)
+        return list(others) if instead and not (data_root / self.files[0]).exists() else self.files
+
     @property
     def remedy(self) -> str:
         return "`robust-transfer data --fetch` fetches it, or says where it is to be had"
@@ -97,6 +102,8 @@ class Vision(Dataset):
                 first = str(error).partition("\n")[0]
                 raise UserError(f"{self.name} cannot be read from {data_root} ({first}); {self.remedy}") from None
             names = names or _names(dataset, splits[split][1].tolist())
+        if len({images.shape[3] for images, _ in splits.values()}) > 1:
+            splits = {split: (_in_colour(images), labels) for split, (images, labels) in splits.items()}
         return Arrays(self.name, splits, names)
 
     def _dataset(self, data_root: Path, words: dict[str, Any]) -> Any:
@@ -126,15 +133,22 @@ class Vision(Dataset):
         from robust_transfer.data.images import centre
 
         labels = np.empty(len(dataset), np.int64)
-        images = None
+        images = np.empty((len(dataset), self.size, self.size, 1), np.uint8)
         for index in range(len(dataset)):
-            image, labels[index] = dataset[index]
-            if images is None:
-                mode = "L" if image.mode in ("1", "L") else "RGB"
-                images = np.empty((len(dataset), self.size, self.size, 1 if mode == "L" else 3), np.uint8)
-            images[index] = centre(image.convert(mode), self.size, self.size).reshape(images.shape[1:])
-        assert images is not None
+            image, label = dataset[index]
+            if label is None:
+                raise ValueError("its test images have no labels in these files")
+            if images.shape[3] == 1 and image.mode not in ("1", "L"):
+                images = _in_colour(images)
+            shown = image.convert("L" if images.shape[3] == 1 else "RGB")
+            images[index] = centre(shown, self.size, self.size).reshape(images.shape[1:])
+            labels[index] = label
         return images, labels
+
+
+def _in_colour(images: "np.ndarray") -> "np.ndarray":
+    """Grey images N x H x W x 1 as RGB; others as they are."""
+    return images if images.shape[3] == 3 else images.repeat(3, axis=3)
 
 
 def _names(dataset: Any, labels: list[int]) -> dict[int, str]:

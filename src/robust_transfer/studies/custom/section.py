@@ -11,9 +11,9 @@ from robust_transfer.errors import UserError
 from robust_transfer.plan.config import Settings
 from robust_transfer.plan.specs import AnyAttack, NonNegative, Number, Smoothing, Spec
 from robust_transfer.recipes import Tunable
-from robust_transfer.specs.origins import Origin
 from robust_transfer.studies import base
 from robust_transfer.studies.checks import Brought, DatasetName, Name, NetworkHere, RecipeHere, Refers, TargetName
+from robust_transfer.studies.extra import Ready
 
 OWN_SOURCE = "source"
 """As the maker of an attack: each row's own source."""
@@ -79,15 +79,6 @@ class Method(Spec):
     def points(self) -> list[dict[str, float]]:
         """Every combination of the grid's values; one empty point without a grid."""
         return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
-
-
-class Ready(Origin):
-    """A trained model of a target, put straight under all attacks."""
-
-    target: TargetName
-    """The target it is of."""
-    network: NetworkHere
-    """Its network, or the name of one."""
 
 
 class MadeElsewhere(Spec):
@@ -174,6 +165,11 @@ class Section(base.Section):
     """File's name -> figure."""
     claims: dict[Name, Annotated[dict[str, Any], AfterValidator(checked)]] = {}  # noqa: RUF012
     """Name -> what is claimed of the tables and figures; see docs/claims.md."""
+
+    @property
+    def all_targets(self) -> dict[str, str]:
+        """What ready models can be of."""
+        return self.targets
 
     # ---- rows and columns --------------------------------------------------------------------------------------------
 

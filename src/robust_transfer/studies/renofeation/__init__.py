@@ -147,7 +147,7 @@ class Renofeation(Paper[Section]):
         paper's targets one's own.
         """
         tasks = {
-            name: {target: self.task(name, data) for target, data in self.targets.items()}
+            name: {target: self.task(name, data) for target, data in self.section.all_targets.items()}
             for name in self.section.networks
         }
         main, *others = tasks.values()
@@ -161,12 +161,9 @@ class Renofeation(Paper[Section]):
         for network, of_targets in tasks.items():
             for task in of_targets.values():
                 self.with_own(network, task)
+        for target, task in main.items():
+            task.models |= self.ready(target, task.data)
         return tasks
-
-    @property
-    def targets(self) -> dict[str, str]:
-        """The data sets of all targets, by printed name."""
-        return self.section.targets | self.section.extra.targets
 
     @property
     def main(self) -> dict[str, Task]:
@@ -375,6 +372,11 @@ class Renofeation(Paper[Section]):
         return {name: method for name, method in methods.items() if method.source(network) == network}
 
     @property
+    def own_names(self) -> list[str]:
+        """Methods of one's own and ready models, in the order of their rows; a ready model is of one target alone."""
+        return [*self.own_methods(), *self.section.extra.models]
+
+    @property
     def own_rates(self) -> dict[str, str]:
         """What tables call success rates of attacks of one's own -> the attack's name."""
         return {f"{ASR} ({name})": name for name in self.section.extra.attacks}
@@ -408,8 +410,9 @@ class Renofeation(Paper[Section]):
         return dict(zip(names, outcomes, strict=True))
 
     def has_distance(self, own: str) -> bool:
-        """Whether a method of one's own has the pretrained network's form, so that its distance can be measured."""
-        return all(alike(task.models[own].network, task.source.network) for task in self.main.values())
+        """Whether a model of one's own has the pretrained network's form, so that its distance can be measured."""
+        tasks = [task for task in self.main.values() if own in task.models]
+        return all(alike(task.models[own].network, task.source.network) for task in tasks)
 
     def distances_of(self, task: Task, model: Model) -> Node:
         """How far a model is from the pretrained one."""
@@ -419,10 +422,10 @@ class Renofeation(Paper[Section]):
         return build.measure(self.plan, model.node, task.source.node, task.data.node, augmentation, self.settings.seed)
 
     def rows(self, methods: list[str], *more: str, own: list[str] | None = None) -> Iterator[Cell]:
-        """Clean accuracy, ASR and more of methods of the main network, a column a target. own: methods of one's own,
-        all unless given.
+        """Clean accuracy, ASR and more of methods of the main network, a column a target. own: what is one's own, all
+        unless given.
         """
-        own = list(self.own_methods()) if own is None else own
+        own = self.own_names if own is None else own
         for method, column in product((*methods, *own), (CLEAN, ASR, *more, ADVERSARIAL, *self.own_rates)):
             if column == FEATURES and method in own and not self.has_distance(method):
                 continue
@@ -430,14 +433,18 @@ class Renofeation(Paper[Section]):
 
     def both(self, methods: list[str]) -> Iterator[Cell]:
         """Clean accuracy and ASR of methods, method and target as row and column."""
-        own = self.own_methods()
+        own = self.own_names
         for column, method in product((CLEAN, ASR, *self.own_rates), (*methods, *own)):
             yield from ours(in_row(method, self.of_targets(self.main, method, column)), method in own)
 
     def of_targets(self, tasks: dict[str, Task], method: str, column: str) -> Numbers:
-        """A number of a method on each target."""
+        """A number of a method on each target that it has a model of."""
         own = self.section.extra.targets
-        return {target: ours_too(self.number(task, method, column), target in own) for target, task in tasks.items()}
+        return {
+            target: ours_too(self.number(task, method, column), target in own)
+            for target, task in tasks.items()
+            if method in task.models
+        }
 
     # ---- tables ------------------------------------------------------------------------------------------------------
 
@@ -467,7 +474,7 @@ class Renofeation(Paper[Section]):
     @table(3, "Dropout and weight averaging on DELTA-R", corner="Method")
     def table3(self) -> Iterator[Cell]:
         """The regularised methods, with the distance of their features; and the one that is told of in words."""
-        return self.rows(REGULARISED, FEATURES, own=[SMOOTHED, *self.own_methods()])
+        return self.rows(REGULARISED, FEATURES, own=[SMOOTHED, *self.own_names])
 
     table4 = methods_table(4, "Adversarial training and Renofeation", TRAINED, WHITE_BOX)
 

@@ -222,6 +222,10 @@ class Section(extra.Section):
         return (*self.networks, NONE)
 
     @property
+    def all_targets(self) -> dict[str, str]:
+        return self.targets | self.extra.targets
+
+    @property
     def trains_anew(self) -> bool:
         """Whether models are trained once more after a choice."""
         return self.retrain_on_all and self.chosen_on == "validation"

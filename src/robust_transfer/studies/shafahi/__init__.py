@@ -201,15 +201,25 @@ class Shafahi(Paper[Section]):
 
     @table(1, "Natural and adversarially trained networks", corner="Model")
     def table1(self) -> Iterator[Cell]:
-        """The sources."""
-        section = self.section
+        """The sources, and ready models on the same data sets."""
+        section, datasets = self.section, (self.section.target, self.section.source)
         rows = (
             (f"{section.name(dataset)}{plus(section.schedules.source)} {kind}", self.source(dataset, kind))
-            for dataset in (section.target, section.source)
+            for dataset in datasets
             for kind in KINDS
         )
+        ready = (
+            (f"{section.name(dataset)} {name}", model)
+            for dataset in dict.fromkeys(datasets)
+            for name, model in self.ready(dataset, self.data(dataset)).items()
+        )
         names = ["validation accuracy", f"accuracy against {attack_name(section.attacks.test)}", *section.extra.attacks]
-        return grid(rows, lambda model: dict(zip(names, self.numbers(model).values(), strict=True)))
+
+        def numbers(model: Model) -> Numbers:
+            return dict(zip(names, self.numbers(model).values(), strict=True))
+
+        yield from grid(rows, numbers)
+        yield from ours(grid(ready, numbers))
 
     @table(2, "New heads on frozen features", corner="Transfer")
     def table2(self) -> Iterator[Cell]:
@@ -256,10 +266,13 @@ class Shafahi(Paper[Section]):
             yield row, self.large_scratch(target)
 
     def own_large_rows(self, targets: dict[str, str]) -> Iterator[tuple[str, Model]]:
-        """Likewise of methods of one's own."""
+        """Likewise of methods of one's own, and of ready models."""
         for name, target in targets.items():
             for method, model in self.own_models(target, self.large_source).items():
                 yield f"{self.large_row(name, self.own_plus(method))} {method}", model
+            known = name if name in self.section.extra.targets else target
+            for ready, model in self.ready(known, self.data(target)).items():
+                yield f"{ready} for {name}", model
 
     def large_row(self, target: str, augmented: str) -> str:
         """What rows of table 3 begin with. target: by its printed name."""

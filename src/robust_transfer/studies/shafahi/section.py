@@ -200,6 +200,10 @@ class Section(extra.Section):
     def starts(self) -> tuple[str, ...]:
         return (*KINDS, NONE)
 
+    @property
+    def all_targets(self) -> dict[str, str]:
+        return {name: name for name in (self.source, self.target, *self.large.targets)} | self.extra.targets
+
     def printed(self) -> dict[str, Collection[str]]:
         columns = ("val.", *(attack_name(attack) for attack in (self.attacks.test, self.large.attacks.test)))
         targets = [self.name(target) for target in self.large.targets]
