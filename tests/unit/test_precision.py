@@ -12,6 +12,7 @@ from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import attack_ready, fast_convolutions
 from robust_transfer.attacks.worst import Worst
 from robust_transfer.data.tensors import PreparedData, TensorSplit
+from robust_transfer.errors import UserError
 from robust_transfer.models import classifier, files
 from robust_transfer.plan import build
 from robust_transfer.plan.graph import Plan
@@ -204,6 +205,11 @@ def test_ids_change_where_a_trained_model_can(machine, kinds):
     assert {node.kind for node in new} <= {"pretrain", "transfer", "craft", "evaluate"}
 
 
+def test_what_is_compiled_trains_on_one_device():
+    with pytest.raises(UserError, match=r"compile: a training on several GPUs is not compiled"):
+        planned("davchev", machine={"gpus": 2, "compile": ["pretrain"]})
+
+
 def test_a_recipe_says_it_itself():
     plan = Plan({"machine": {"precision": "bf16", "compile": ["pretrain"]}})
     data = build.prepare(plan, Npz(reader="npz", file="mine.npz", validation=0))
@@ -224,7 +230,7 @@ def test_cards_say_in_what_they_were_computed(tmp_path, monkeypatch):
     said = {
         node.kind: read_card(small.results / node.card)["computed"] for node in small.plan.ancestry(small.plan.nodes)
     }
-    assert said["pretrain"] == {"precision": "bf16", "compiled": False, "channels_last": False}
+    assert said["pretrain"] == {"precision": "bf16", "compiled": False, "channels_last": False, "processes": 1}
     assert {kind: about["precision"] for kind, about in said.items() if about} == {
         "pretrain": "bf16",
         "craft": "tf32",

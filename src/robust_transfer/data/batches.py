@@ -1,6 +1,7 @@
 """The batches of a training run, each a function of the seed and the iteration alone."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,19 +35,41 @@ def taking_part(labels: Tensor, inputs: "Inputs", seed: int) -> Tensor:
     return torch.cat(chosen).sort().values
 
 
+@dataclass(frozen=True)
+class Part:
+    """One of `count` equal parts of something in rows, number `index` from 0."""
+
+    index: int = 0
+    count: int = 1
+
+    def of(self, rows: Tensor) -> Tensor:
+        """Its rows, which are next to each other. There must be a multiple of `count`."""
+        return rows if self.count == 1 else rows.unflatten(0, (self.count, -1))[self.index]
+
+    def part(self, index: int, count: int) -> "Part":
+        """A part of it, as one of the whole."""
+        return Part(self.index * count + index, self.count * count)
+
+
+WHOLE = Part()
 Batch = tuple[Tensor, Tensor, Tensor]
 """Images (N x C x H x W float32 pixels, or two crops of each; see stream), labels and the images' indices in the split
 (N int64; these on the CPU)."""
 
 
 def stream(
-    part: TensorSplit | EncodedSplit, indices: Tensor, schedule: Schedule, begin: int, two_crops: float | None = None
+    part: TensorSplit | EncodedSplit,
+    indices: Tensor,
+    schedule: Schedule,
+    begin: int,
+    two_crops: float | None = None,
+    own: Part = WHOLE,
 ) -> Iterator[Batch]:
     """The batches from number `begin` on, without end.
 
     indices: of the split's images that take part. two_crops: where every batch shows random crops in any case, it is to
     show two of each image, independent of each other and of at least this share of its area; the batch's images are
-    then N x 2 x C x H x W.
+    then N x 2 x C x H x W. own: the part of each batch that is wanted; it is as in the whole.
 
     Every epoch has an order of its own; its last incomplete batch is left out. When a batch is asked for, torch's
     global generators are set to the iteration's own seed, and augmentation draws from them; the attack that may follow
@@ -60,8 +83,8 @@ def stream(
     if crops_by_nature:
         _must_crop_by_nature(schedule)
     if isinstance(part, EncodedSplit):
-        return _decoded(part, indices, schedule, begin, two_crops)
-    return _augmented(part, indices, schedule, begin, two_crops if crops_by_nature else None)
+        return _decoded(part, indices, schedule, begin, two_crops, own)
+    return _augmented(part, indices, schedule, begin, two_crops if crops_by_nature else None, own)
 
 
 def one_pass(part: TensorSplit | EncodedSplit, indices: Tensor, schedule: Schedule) -> Iterator[Tensor]:
@@ -123,25 +146,28 @@ def _in_order(indices: Tensor, schedule: Schedule, begin: int) -> Iterator[tuple
 
 
 def _augmented(
-    part: TensorSplit, indices: Tensor, schedule: Schedule, begin: int, two_crops: float | None
+    part: TensorSplit, indices: Tensor, schedule: Schedule, begin: int, two_crops: float | None, own: Part
 ) -> Iterator[Batch]:
     for iteration, chosen in _in_order(indices, schedule, begin):
         reseed(schedule.seed, "iteration", iteration)
-        yield *augmented(part, chosen, schedule, two_crops), chosen
+        images, labels = augmented(part, chosen, schedule, two_crops)
+        yield own.of(images), own.of(labels), own.of(chosen)
 
 
 def _decoded(
-    part: EncodedSplit, indices: Tensor, schedule: Schedule, begin: int, two_crops: float | None
+    part: EncodedSplit, indices: Tensor, schedule: Schedule, begin: int, two_crops: float | None, own: Part
 ) -> Iterator[Batch]:
     purposes = ["crop", "other crop"][: 2 if two_crops else 1]
     requests = (
         (index, derived(schedule.seed, f"{purpose}/{iteration}", index))
         for iteration, chosen in _in_order(indices, schedule, begin)
-        for index in chosen.tolist()
+        for index in own.of(chosen).tolist()
         for purpose in purposes
     )
-    images = part.cropped(requests, schedule.batch_size * len(purposes), schedule.flip, two_crops or AREA[0])
+    together = schedule.batch_size // own.count * len(purposes)
+    images = part.cropped(requests, together, schedule.flip, two_crops or AREA[0])
     for (iteration, chosen), batch in zip(_in_order(indices, schedule, begin), images, strict=False):
+        chosen = own.of(chosen)
         reseed(schedule.seed, "iteration", iteration)
         shown = batch.unflatten(0, (len(chosen), 2)) if two_crops else batch
         yield shown, part.labels[chosen.to(part.labels.device)], chosen

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, create_model
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, create_model, model_validator
 
 from robust_transfer.errors import UserError
 from robust_transfer.plan.layers import Layer, differing, is_mapping, lay_over, look, scale_name, without_nulls
@@ -45,7 +45,7 @@ class Machine(Spec):
     cost model says so; as much again for each retry.
     """
     gpus: WholeNumber = 0
-    """GPUs a training, attack or evaluation asks the scheduler for (0 at digits scale)."""
+    """GPUs a training, attack or evaluation asks the scheduler for (0 at digits scale); a training uses all of them."""
     precision: Precision | Precisions = "float32"
     """In what networks compute: float32, tf32 (a GPU's products of 10 bits) or bf16 (autocast); one word for
     trainings, attacks' steps and certification, or one for each. What judges computes in float32 in any case.
@@ -56,6 +56,12 @@ class Machine(Spec):
     """How often a running training saves its state."""
     longest_job: Positive = 24.0
     """Hours that a job asks a cluster for at most, if what it makes continues where it was stopped: it comes back."""
+
+    @model_validator(mode="after")
+    def _compiled_alone(self):
+        if self.gpus > 1 and self.compile:
+            raise ValueError("compile: a training on several GPUs is not compiled; take compile out, or set gpus to 1")
+        return self
 
 
 class Settings(Spec):

@@ -45,7 +45,7 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
         (folder / name).unlink(missing_ok=True)
     with store.replacing(artifact) as temporary:
         job = job_of(node, plan, results, threads, temporary)
-        _calm_torch(job)
+        calm_torch(job)
         warnings = [] if node.kind == "prepare" else _seen_before(node, plan, results)
         metrics = _run(stage, job)
         again = chain.read_by(node, plan.nodes, results), chain.files_of(spec, data_root, files) or []
@@ -173,7 +173,7 @@ def forms_in(value: Any) -> set[str]:
     return set().union(*(forms_in(item) for item in items))
 
 
-def _calm_torch(job: Job) -> None:
+def calm_torch(job: Job) -> None:
     """The node's thread count and, on a GPU, deterministic kernels. The CPU's are; asking there costs four seconds."""
     import torch
 

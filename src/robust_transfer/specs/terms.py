@@ -51,6 +51,13 @@ class Term(Spec):
         return None
 
     @property
+    def over_images(self) -> Literal["mean", "sum", "together"]:
+        """How a batch's images are put together: a mean (or no function of them), a sum, or compared with each other,
+        which takes `Objective.rows`. A batch may pass in parts, on several devices or one after another.
+        """
+        return "mean"
+
+    @property
     def two_crops(self) -> float | None:
         """Least share of a photograph's area in each of two random crops, where it wants two; see batches.stream."""
         return None

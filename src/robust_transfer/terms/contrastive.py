@@ -1,7 +1,7 @@
 """Contrastive pre-training without labels: SimCLR (Chen et al. 2020)."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -42,6 +42,10 @@ class Contrastive(Term):
         return self.smallest_crop
 
     @property
+    def over_images(self) -> Literal["together"]:
+        return "together"
+
+    @property
     def shown(self) -> int:
         return 2
 
@@ -71,7 +75,7 @@ class Contrastive(Term):
             views = two_views(images, self.strength, self.smallest_crop, flip)
             # In one pass, as the authors do: batch norm sees all views at once.
             one, other = training.network(torch.cat(views)).chunk(2)
-            return nt_xent(one, other, self.temperature)
+            return nt_xent(training.rows(one), training.rows(other), self.temperature)
 
         return term
 

@@ -36,6 +36,10 @@ class FeatureDistance(Term):
         """The deepest of the last units."""
         return self.units
 
+    @property
+    def over_images(self) -> Literal["mean", "sum"]:
+        return self.reduction
+
     def mistakes(self, recipe: "Recipe") -> Iterator[str]:
         if not recipe.inputs.attack or recipe.inputs.mixing == "either":
             yield "it compares clean and adversarial images; set an attack on both"

@@ -25,7 +25,7 @@ class Progress:
     iteration: the next one. best: the selection metric of the kept weights, None before the first.
     kept: the weights selected so far (empty while the last are to be kept). history: one entry an epoch.
     losses: those of the running epoch, one an iteration. plateau: whether the accuracy still grows.
-    seconds: spent on the running epoch, without what was lost with a killed run.
+    seconds: spent on the running epoch, without what was lost with a killed run. parts: that a batch passes in.
     """
 
     iteration: int = 0
@@ -35,6 +35,7 @@ class Progress:
     losses: list[Tensor] = field(default_factory=list)
     plateau: Plateau = field(default_factory=Plateau)
     seconds: float = 0.0
+    parts: int = 1
     counted: float = field(default_factory=lambda: time.perf_counter())
 
     def count_seconds(self) -> float:
@@ -68,7 +69,7 @@ def save(
     if progress.losses:
         tensors["losses"] = torch.stack(progress.losses)
     counters: dict[str, Any] = {"iteration": progress.iteration, "best": progress.best, "history": progress.history}
-    counters |= {"plateau": asdict(progress.plateau), "seconds": progress.count_seconds()}
+    counters |= {"plateau": asdict(progress.plateau), "seconds": progress.count_seconds(), "parts": progress.parts}
     with replacing(path) as temporary:
         # Tensors may share memory (kept weights right after a selection do not, but clones are cheap and always right).
         save_file(
@@ -118,4 +119,5 @@ def restore(
         losses,
         Plateau(**counters["plateau"]),
         counters.get("seconds", 0.0),
+        counters.get("parts", 1),
     )

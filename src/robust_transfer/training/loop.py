@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +34,10 @@ from robust_transfer.specs.schedules import Schedule
 from robust_transfer.training import checkpoint
 from robust_transfer.training.averaging import Average
 from robust_transfer.training.checkpoint import Progress
+from robust_transfer.training.gradients import Gradients
 from robust_transfer.training.lars import Lars
 from robust_transfer.training.objective import Objective
+from robust_transfer.training.ranks import ALONE, Group
 from robust_transfer.training.schedule import in_iterations, iterations_of, learning_rate
 
 log = logging.getLogger(__name__)
@@ -52,12 +55,15 @@ def train(
     stop: StopRequest,
     teacher: Classifier | None = None,
     source_features: Tensor | None = None,
+    group: Group = ALONE,
+    computed: dict[str, Any] | None = None,
 ) -> list[dict[str, float]]:
     """Train a network in place by a recipe; it ends with the selected or averaged weights, in evaluation mode.
 
     run: the node's id, to which the saved state is bound. state: the file of that state.
     every: seconds between savings. stop: looked at between iterations.
-    teacher, source_features: see Objective.
+    teacher, source_features: see Objective. group: the processes that train together; each returns the same.
+    computed: where it is noted into how many parts batches were split, if at all.
 
     Returns:
         The history: for each epoch the loss (mean over iterations), the learning rate (of its last), the seconds it
@@ -85,55 +91,56 @@ def train(
     network.dropout = recipe.dropout
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = _optimiser(trained, schedule)
-    objective = Objective(network, recipe, in_eval, teacher, source_features)
+    objective = Objective(network, recipe, in_eval, teacher, source_features, group)
     averaging = recipe.averaging
     average = Average(network) if averaging else None
     progress = checkpoint.restore(state, run, network, optimiser, objective, average) or Progress()
     if progress.iteration:
         log.info("continuing at iteration %d (epoch %d)", progress.iteration, progress.iteration // per_epoch + 1)
 
+    gradients = Gradients(network, objective, group, progress.parts)
     saved_at = time.monotonic()
     pace = Pace("iterations", length, progress.iteration, at_most=schedule.decay == "plateau")
     losses = progress.losses
     replay = objective.free.attack.replay if objective.free else 1
     two_crops = next((term.two_crops for term in recipe.terms.used.values() if term.two_crops), None)
-    stream = batches.stream(data.train, indices, schedule, progress.iteration // replay, two_crops)
+    stream = batches.stream(data.train, indices, schedule, progress.iteration // replay, two_crops, group.part)
     batch = None
     while progress.iteration < length and not progress.plateau.is_over(schedule):
         if batch is None or progress.iteration % replay == 0:
             batch = next(stream)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(schedule, progress.iteration, per_epoch, progress.plateau.falls)
+        for parameters in optimiser.param_groups:
+            parameters["lr"] = learning_rate(schedule, progress.iteration, per_epoch, progress.plateau.falls)
 
         quicker = nullcontext() if recipe.compile else fast_on_few_pixels(network)
         with _diverging(progress.iteration, per_epoch), quicker:
-            loss = objective(*batch)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            objective.after_backward()
+            loss = group.mean(trained, gradients(*batch))
         if progress.iteration < head_first:
             _leave_all_but(network.head, trained)
         optimiser.step()
 
-        losses.append(loss.detach())
+        losses.append(loss)
+        progress.parts = gradients.parts
         progress.iteration += 1
         if average and averaging and progress.iteration % averaging.every == 0:
             average.take(network)
         ends_epoch = progress.iteration % per_epoch == 0 or progress.iteration == length
         # Asked once an iteration: a later request waits until the next one's state can be saved.
         stopping = stop.signal if stop else None
-        saves = stopping is not None or time.monotonic() - saved_at > every
+        stopping, saves = group.asked(stopping, stopping is not None or time.monotonic() - saved_at > every)
         if ends_epoch or saves or len(losses) % LOOK_EVERY == 0:
             _must_be_finite(losses, progress.iteration, per_epoch)
         if ends_epoch:
             with _diverging(progress.iteration - 1, per_epoch):
                 rate = optimiser.param_groups[0]["lr"]
-                _end_epoch(network, data, recipe, progress, per_epoch, progress.iteration == length, rate)
+                _end_epoch(network, data, recipe, progress, per_epoch, progress.iteration == length, rate, group)
             losses.clear()
         pace.tell(progress.iteration, f" (epoch {math.ceil(progress.iteration / per_epoch)})")
-        if saves:
+        if saves and group.leads:
             checkpoint.save(state, run, progress, network, optimiser, objective, average)
             saved_at = time.monotonic()
+        elif saves:
+            objective.state()  # of which each process has a part
         if stopping is not None:
             raise Interrupted(stopping)
 
@@ -148,10 +155,12 @@ def train(
         if len(data.validation) and recipe.terms.has_accuracy:
             with _diverging(length - 1, per_epoch):
                 last = {name: value for name, value in progress.history[-1].items() if name != "lr"}
-                found = validate(network, data.validation, recipe)
+                found = group.agreed(validate(network, data.validation, recipe))
                 progress.history.append(last | found | {"seconds": round(progress.count_seconds(), 3)})
     network.dropout = 0.0
     network.eval()
+    if computed is not None and progress.parts > 1:
+        computed["parts"] = progress.parts
     return progress.history
 
 
@@ -218,6 +227,7 @@ def _end_epoch(
     per_epoch: int,
     is_last: bool,
     rate: float,
+    group: Group,
 ) -> None:
     """Write the history; measure, where something depends on it; keep the weights if they are the best (later on a
     tie), and note whether the accuracy still grows.
@@ -230,9 +240,9 @@ def _end_epoch(
         "lr": rate,
     }
     if selects and len(data.validation):
-        entry |= validate(network, data.validation, recipe)
+        entry |= group.agreed(validate(network, data.validation, recipe))
     if schedule.decay == "plateau" and schedule.patience:
-        watched = validate(network, data.in_memory(schedule.watch), recipe, adversarially=True)
+        watched = group.agreed(validate(network, data.in_memory(schedule.watch), recipe, adversarially=True))
         entry["watched"] = watched.get("adversarial", watched["clean"])
         progress.plateau.look(entry["watched"], schedule.patience)
     if schedule.select == "best_validation" and (progress.best is None or entry["selected_by"] >= progress.best):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +12,13 @@ from torch import Tensor, nn
 from robust_transfer.attacks.losses import cross_entropy
 from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import ReadyModel, attack_ready
+from robust_transfer.data.batches import WHOLE, Part
 from robust_transfer.models.classifier import Classifier, Observed, training_mode
 from robust_transfer.precision import compile_blocks
 from robust_transfer.recipes import Recipe
+from robust_transfer.specs.terms import Term
 from robust_transfer.training.free import FreePerturbation, is_free
+from robust_transfer.training.ranks import ALONE, Group
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class Objective:
     network: the one that trains. in_eval: its modules whose batch norm statistics stay.
     teacher: whose stage outputs are distilled. source_features: N x width, of the training images as they are, by their
     index in the split. ready: the network as the iteration finds it, in evaluation mode, for attacks; None without one.
+    group: the processes among which batches are divided. part: of this process's share, what is looked at now.
     """
 
     def __init__(
@@ -102,16 +107,19 @@ class Objective:
         in_eval: list[nn.Module],
         teacher: Classifier | None = None,
         source_features: Tensor | None = None,
+        group: Group = ALONE,
     ):
-        self.network, self.recipe, self.in_eval = network, recipe, in_eval
+        self.network, self.recipe, self.in_eval, self.group = network, recipe, in_eval, group
+        self.part = WHOLE
         self.teacher = teacher.eval().requires_grad_(False) if teacher else None
         self.source_features = source_features
         attack = recipe.inputs.attack
-        self.free = FreePerturbation(attack) if is_free(attack) else None
+        self.free = FreePerturbation(attack, group) if is_free(attack) else None
         self.ready: ReadyModel | None = attack_ready(network) if attack and not self.free else None
         used = recipe.terms.used.values()
         self.unit = next((term.observed_unit for term in used if term.observed_unit), None)
-        begun = [(term, term.begin(self)) for term in used]
+        begun = [(term, self._summed(term, term.begin(self))) for term in used]
+        self.can_be_split = not recipe.compile and all(term.over_images != "together" for term in used)
         added = [(term, value) for term, value in begun if not term.replaces_cross_entropy]
         self._of_batch = [value for term, value in added if term.function_of == "batch"]
         self._of_step = [value for term, value in added if term.function_of != "batch"]
@@ -133,9 +141,23 @@ class Objective:
         if self.ready:
             compile_blocks([self.ready.network])
 
-    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
-        """The loss of a batch of batches.stream: pixels, N labels and the images' N indices in the training split."""
-        if self.ready:
+    def _summed(self, term: Term, value: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
+        """A term whose mean over the parts of a batch is what it is of the whole batch."""
+        if term.over_images != "sum":
+            return value
+        return lambda shown: value(shown) * (self.group.part.count * self.part.count)
+
+    def rows(self, values: Tensor) -> Tensor:
+        """Values of images, a row each, of all processes: for what compares a batch's images with each other."""
+        return self.group.rows(values)
+
+    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor, part: Part = WHOLE) -> Tensor:
+        """The loss of a batch of batches.stream: pixels, N labels and the images' N indices in the training split.
+
+        part: which one of it they are; all parts meet the same network.
+        """
+        self.part = part
+        if self.ready and part.index == 0:
             self.ready.refresh(self.network)
         training_mode(self.network, self.in_eval)
         step = Step(self, images, labels, indices)
@@ -156,7 +178,7 @@ class Objective:
     def adversarial(self, images: Tensor, labels: Tensor) -> Tensor:
         """Examples of N x C x H x W pixels by the training attack."""
         if self.free:
-            return self.free(images)
+            return self.free(images, self.part)
         attack = self.recipe.inputs.attack
         assert self.ready and attack  # a clean run is shown no adversarial batch
         return perturb(self.ready, images, labels, attack)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,10 +18,11 @@ from robust_transfer.models.spectral import reparametrise_spectral, set_spectral
 from robust_transfer.precision import computing_in
 from robust_transfer.randomness import reseed
 from robust_transfer.recipes import Recipe
-from robust_transfer.signals import listening
+from robust_transfer.signals import StopRequest, listening
 from robust_transfer.specs.networks import Network
 from robust_transfer.stages.job import HISTORY, Job
 from robust_transfer.training.loop import train
+from robust_transfer.training.ranks import Group, count_for, started
 
 COLUMNS = ("epoch", "loss", "lr", "clean", "adversarial", "selected_by", "watched", "seconds")
 """Of a history, in the order of its file."""
@@ -32,10 +34,26 @@ def run(job: Job) -> dict[str, Any]:
     Raises:
         UserError, Interrupted: see train.
     """
-    recipe: Recipe = job.spec
-    tuned = _chosen(job)
-    if tuned:
-        recipe = recipe.with_values(tuned)
+    recipe = _with_chosen(job)
+    with started(job, count_for(job, recipe)) as group:
+        network, spec, channels, data, history = _made(job, recipe, group)
+    files.save(job.output, network, spec, channels, data.classes, tuned=_chosen(job))
+    job.beside[HISTORY] = as_csv(history)
+    metrics = {name: value for name, value in history[-1].items() if name not in ("lr", "seconds")}
+    if recipe.schedule.select == "best_validation":
+        metrics["best"] = max(entry["selected_by"] for entry in history)
+    return metrics
+
+
+def follow(job: Job, group: Group) -> None:
+    """The same in a process that only helps: it writes nothing."""
+    _made(job, _with_chosen(job), group)
+
+
+def _made(
+    job: Job, recipe: Recipe, group: Group
+) -> tuple[Classifier, Network, int, PreparedData, list[dict[str, float]]]:
+    """The trained network, its spec, its images' channels, the data and the history."""
     data = tensors.load(job.parent("data"), job.device, job.data_root)
 
     # What the network becomes. All draws from here on follow the recipe's seed, in this order.
@@ -52,20 +70,23 @@ def run(job: Job) -> dict[str, Any]:
     if on_gpu := job.device.type == "cuda":
         network.to(memory_format=torch.channels_last)
     job.computed |= {"precision": recipe.precision, "compiled": recipe.compile, "channels_last": on_gpu}
+    job.computed["processes"] = group.part.count
     _must_take(network, spec, data)
-    history = _trained(job, network, data, recipe)
+    history = _trained(job, network, data, recipe, group)
 
     # What is left of it.
     set_spectral_norms(network)
     to_plain_weights(network)
     for term in recipe.terms.used.values():
         term.strip(network, data.classes)
-    files.save(job.output, network, spec, channels, data.classes, tuned=tuned)
-    job.beside[HISTORY] = as_csv(history)
-    metrics = {name: value for name, value in history[-1].items() if name not in ("lr", "seconds")}
-    if recipe.schedule.select == "best_validation":
-        metrics["best"] = max(entry["selected_by"] for entry in history)
-    return metrics
+    return network, spec, channels, data, history
+
+
+def _with_chosen(job: Job) -> Recipe:
+    """The recipe with the values that it takes from a choice."""
+    recipe: Recipe = job.spec
+    tuned = _chosen(job)
+    return recipe.with_values(tuned) if tuned else recipe
 
 
 def as_csv(history: list[dict[str, float]]) -> str:
@@ -128,10 +149,11 @@ def _must_take(network: Classifier, spec: Network, data: PreparedData) -> None:
         ) from None
 
 
-def _trained(job: Job, network: Classifier, data: PreparedData, recipe: Recipe) -> list[dict[str, float]]:
+def _trained(job: Job, network: Classifier, data: PreparedData, recipe: Recipe, group: Group) -> list[dict[str, float]]:
     """Train the network in place, with the teacher and the stored features that the node has; see train."""
     teacher = files.load(job.parent("teacher"))[0].to(job.device) if job.has("teacher") else None
     features = load_file(job.parent("features"))["features"].to(job.device) if job.has("features") else None
-    with listening() as stop, computing_in(recipe.precision):
-        every = job.machine["checkpoint_seconds"]
-        return train(network, data, recipe, job.node.id, job.checkpoint, every, stop, teacher, features)
+    asked = listening() if group.leads else nullcontext(StopRequest())
+    every, given = job.machine["checkpoint_seconds"], (teacher, features, group, job.computed)
+    with asked as stop, computing_in(recipe.precision):
+        return train(network, data, recipe, job.node.id, job.checkpoint, every, stop, *given)
