@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pretend import one
+from pretend import ABOUT, one, pretend_node
 from robust_transfer.cost import resources
+from robust_transfer.cost.rates import recorded
 from robust_transfer.cost.resources import Resources
 from robust_transfer.stages.node import KINDS
 from workspace import planned
@@ -46,6 +47,37 @@ def test_memory_is_that_of_the_node_and_more_for_each_attempt():
     assert crafts and all(asked[node.id] > 45_000 * resources.MEMORY for node in crafts)
     assert min(asked.values()) == least
     assert found.memory_mb(crafts[0], 2) == 2 * asked[crafts[0].id]
+
+
+def test_a_training_on_several_gpus_takes_the_memory_of_as_many_processes():
+    of = {gpus: planned("vaishnavi", **PAPER, machine={"gpus": gpus}) for gpus in (1, 4)}
+    asked = {gpus: Resources(plan, Path("nowhere")) for gpus, plan in of.items()}
+    needed = 0
+    for node in of[1].nodes.values():
+        one, four = asked[1].memory_mb(node), asked[4].memory_mb(node)
+        if node.kind not in ("pretrain", "transfer"):
+            assert four == one
+        elif one > of[1].origin["machine"]["memory_mb"]:
+            assert four == pytest.approx(4 * one, abs=4)
+            needed += 1
+        else:
+            assert four >= one
+    assert needed
+
+
+def test_what_several_gpus_made_counts_for_each_of_them(tmp_path, monkeypatch):
+    plan = planned("davchev")
+    node = one(plan, "pretrain")
+
+    def seconds():
+        for each in plan.ancestry([node.id]):
+            pretend_node(each, plan, tmp_path)
+        _, timed = recorded(tmp_path, Path("nowhere"), gpu=False, threads=1)
+        return [each.seconds for each in timed if each.kind == "pretrain"]
+
+    assert seconds() == [2.0]
+    monkeypatch.setitem(ABOUT, "computed", {"precision": "float32", "processes": 4})
+    assert seconds() == [8.0]
 
 
 def test_what_is_not_known_gets_what_its_kind_says(tmp_path):

@@ -277,6 +277,14 @@ def test_the_number_of_threads_changes_nothing(threads):
     assert not same(alone[:5], alone[5:10]), "every epoch has crops of its own"
 
 
+@pytest.mark.parametrize("two_crops", [None, 0.08])
+def test_a_part_of_a_batch_is_as_in_the_whole(two_crops):
+    whole = taken(batches.stream(PART, ALL, SCHEDULE, 1, two_crops), 7)
+    for index in range(2):
+        half = taken(batches.stream(PART, ALL, SCHEDULE, 1, two_crops, batches.Part(index, 2)), 7)
+        assert same(half, [[rows[2 * index : 2 * index + 2] for rows in batch] for batch in whole])
+
+
 @pytest.mark.parametrize("begin", [1, 4, 5, 7])
 def test_a_run_that_continues_sees_the_same_batches(begin):
     whole_run = taken(batches.stream(PART, ALL, SCHEDULE, 0), 12)

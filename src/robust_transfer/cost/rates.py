@@ -131,7 +131,7 @@ def recorded(results: Path, data_root: Path, gpu: bool, threads: int) -> tuple[s
         chosen = [i for i in chosen if cards[i].get("threads") == threads] or chosen
     plan = Plan({})
     plan.nodes = {i: Node.recorded(i, card["kind"], card["spec"], card["parents"]) for i, card in cards.items()}
-    return device, list(timed(plan, data_root, {i: cards[i]["seconds"] for i in chosen}))
+    return device, list(timed(plan, data_root, {i: cards[i]["seconds"] * _processes(cards[i]) for i in chosen}))
 
 
 def timed(plan: Plan, data_root: Path, seconds: Mapping[str, float]) -> Iterator[Timed]:
@@ -153,6 +153,13 @@ def _card(path: Path) -> dict[str, Any] | None:
     if card is None or card.get("kind") not in KINDS or not isinstance(card.get("seconds"), int | float):
         return None
     return card if isinstance(card.get("spec"), dict) and isinstance(card.get("parents"), dict) else None
+
+
+def _processes(card: Mapping[str, Any]) -> int:
+    """On how many devices it was made at once."""
+    computed = card.get("computed")
+    found = computed.get("processes", 1) if isinstance(computed, dict) else 1
+    return found if isinstance(found, int) else 1
 
 
 def _device(card: Mapping[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ from robust_transfer.cost.forecast import is_on_gpu, rates_of
 from robust_transfer.cost.nodes import Needs
 from robust_transfer.cost.rates import Rates
 from robust_transfer.plan.graph import Plan
+from robust_transfer.recipes import Recipe
 from robust_transfer.specs.passes import Unknown
 from robust_transfer.stages.node import KINDS, Node
 
@@ -59,11 +60,12 @@ class Resources:
 
     def memory_mb(self, node: Node, attempt: int = 1) -> int:
         """That a job may take: what the node needs with a margin, but at least the config's; as much more for each
-        attempt, as too little may be what ended the one before.
+        attempt, as too little may be what ended the one before. A training has a process on each of its GPUs.
         """
         least: int = self.machine["memory_mb"]
         try:
             needed = self._needs.memory(node).of_host(is_on_gpu(self.plan))
         except Unknown:
             needed = 0.0
-        return max(least, math.ceil(MEMORY * needed)) * attempt
+        processes = max(1, self.machine["gpus"]) if KINDS[node.kind].spec is Recipe else 1
+        return max(least, math.ceil(MEMORY * needed * processes)) * attempt
