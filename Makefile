@@ -1,15 +1,16 @@
 # Needs a Python from 3.11 on with pip, and nothing else; PYTHON=... names one.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test campaign bench lint report audit lock clean
+.PHONY: help env demo test campaign bench gpu-check lint report audit lock clean
 
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 CORES ?= all
 ARGS ?=
 CONFIG ?=
+DATA ?=
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "  ARGS='...' is handed on to pytest, snakemake or the audit; CORES=N limits the demo;"
 	@echo "  CONFIG='--config scale=digits' is laid over config.yaml by the demo and its summary."
 
@@ -30,13 +31,16 @@ demo: env ## run the whole pipeline at the scale of config.yaml, then say what w
 	@.venv/bin/robust-transfer summary $(CONFIG)
 
 test: env ## run the tests
-	.venv/bin/python -m pytest -m "not bench and not campaign" $(ARGS)
+	.venv/bin/python -m pytest -m "not campaign" $(ARGS)
 
 campaign: env ## kill and mistreat it in every way that we know, and count
 	.venv/bin/python -m pytest -m campaign $(ARGS)
 
-bench: .venv/.bench-stamp ## measure speed against stock advertorch, torchattacks and foolbox
-	.venv/bin/python -m pytest -m bench $(ARGS)
+bench: .venv/.bench-stamp ## measure speed against plain PyTorch and other libraries, and name what is slower than it was
+	.venv/bin/python tests/bench/bench.py $(ARGS)
+
+gpu-check: env ## look at everything on this machine's GPU, in under 8 minutes; DATA='source.npz target.npz'
+	.venv/bin/python tests/bench/gpu_check.py $(DATA) $(ARGS)
 
 lint: env ## check style, form and types of the Python and Snakemake files
 	.venv/bin/ruff check .
