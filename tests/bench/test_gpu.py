@@ -65,7 +65,7 @@ def trained(device, folder, iterations=12, stop=None, **inputs):
     schedule = Schedule(iterations=iterations, batch_size=16, lr=0.05, flip=True)
     recipe = Recipe(network=NETWORK, schedule=schedule, inputs=Inputs(**inputs))
     made = network(device)
-    train(made, data(device), recipe, "run", folder / "state.safetensors", 1e9, stop or StopRequest())
+    train(made, data(device), recipe, "run", folder / "state.safetensors", 1e9, StopRequest() if stop is None else stop)
     return made
 
 

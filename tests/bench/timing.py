@@ -37,8 +37,8 @@ def measure(case: Case, seconds: float, device: torch.device, fewest: int = FEWE
     """A row for each side beside ours: case, size, peer, theirs and ours (seconds, medians), ratio (the median of the
     rounds' theirs / ours) with its quartiles, rounds, and both sides' results at their first call.
 
-    seconds: after which no round begins, once there were the fewest (2 or more). The first call of each side warms it up and is not
-    counted. Rounds begin with another side each time.
+    seconds: after which no round begins, once there were the fewest (2 or more). The first call of each side warms it
+    up and is not counted. Rounds begin with another side each time.
     """
     sides = case.make()
     names = list(sides.calls)
