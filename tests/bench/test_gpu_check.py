@@ -21,7 +21,7 @@ def test_it_runs_here_on_the_cpu(tmp_path, capsys):
     page = (tmp_path / "check.md").read_text()
     assert "- determinism: well" in page
     assert "| training step, PGD-7 |" in page
-    assert "| R_pgd->pgd 56 |" in page
+    assert "| R_pgd->pgd 56 " in page
 
 
 def test_without_a_gpu_it_says_so(capsys, monkeypatch):
