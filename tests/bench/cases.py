@@ -36,10 +36,12 @@ from robust_transfer.models.families.cifar_resnet import CifarResNet
 from robust_transfer.models.families.torchvision import TorchvisionNet
 from robust_transfer.models.families.wide_resnet import WideResNet
 from robust_transfer.models.few_pixels import fast_on_few_pixels
+from robust_transfer.precision import computing_in
 from robust_transfer.recipes import Inputs, Recipe
 from robust_transfer.smoothing.certify import certify
 from robust_transfer.specs.attacks import Attack
 from robust_transfer.specs.networks import IMAGENET, Network
+from robust_transfer.specs.precision import Precision
 from robust_transfer.specs.schedules import Schedule
 from robust_transfer.specs.smoothing import Smoothing
 from robust_transfer.terms import Terms
@@ -136,19 +138,21 @@ SCALES = {
 """By the device that it is for; tiny is for tests."""
 
 
-def cases(scale: Scale, device: torch.device, threads: int) -> Iterator[Case]:
-    """All but those of the graph."""
+def cases(scale: Scale, device: torch.device, threads: int, precision: Precision = "float32") -> Iterator[Case]:
+    """All but those of the graph. precision: of ours; the others are left as torch has it."""
     for net in scale.trained:
         for name in ("natural", "PGD-7", "FDM", "consistency", "SimCLR"):
-            yield Case(f"training step, {name}", net.size, lambda net=net, name=name: training(net, name, device))
+            yield Case(
+                f"training step, {name}", net.size, lambda net=net, name=name: training(net, name, device, precision)
+            )
     for name in ("FGSM", "PGD-20", "APGD-20", "feature attack"):
         net = scale.attacked
-        yield Case(f"crafting, {name}", net.size, lambda net=net, name=name: crafting(net, name, device))
+        yield Case(f"crafting, {name}", net.size, lambda net=net, name=name: crafting(net, name, device, precision))
     net = scale.evaluated
     yield Case("AutoAttack standard", net.size, lambda net=net: evaluation(net, device))
     for net in scale.certified:
         size = net.size + f", n = {scale.samples:,}"
-        yield Case("certifying an image", size, lambda net=net: certification(net, scale.samples, device))
+        yield Case("certifying an image", size, lambda net=net: certification(net, scale.samples, device, precision))
     size = f"{scale.photographs} of 500 x 375 pixels to 224 x 224"
     yield Case("decoding photographs", size, lambda: decoding(scale.photographs, threads, device))
 
@@ -170,7 +174,7 @@ RECIPES: dict[str, tuple[Inputs, Terms]] = {
 LR, WEIGHT_DECAY = 0.01, 5e-4
 
 
-def training(net: Net, name: str, device: torch.device) -> Sides:
+def training(net: Net, name: str, device: torch.device, precision: Precision = "float32") -> Sides:
     """An iteration: augmentation or attack, loss, gradients, step. The result is the loss."""
     network = new(net, device)
     if name == "SimCLR":
@@ -179,7 +183,7 @@ def training(net: Net, name: str, device: torch.device) -> Sides:
     ours, theirs = copy.deepcopy(network), {TEXTBOOK: copy.deepcopy(network)}
     if name == "PGD-7":
         theirs[ADVERTORCH] = copy.deepcopy(network)
-    calls = {OURS: our_step(ours, net, name, images, labels)}
+    calls = {OURS: our_step(ours, net, name, images, labels, precision)}
     for peer, model in theirs.items():
         attack = textbook.pgd(model, EPS, 7, EPS / 4)
         if peer == ADVERTORCH:
@@ -189,7 +193,9 @@ def training(net: Net, name: str, device: torch.device) -> Sides:
     return Sides(calls, float)
 
 
-def our_step(network: Classifier, net: Net, name: str, images: Tensor, labels: Tensor) -> Callable[[], Tensor]:
+def our_step(
+    network: Classifier, net: Net, name: str, images: Tensor, labels: Tensor, precision: Precision
+) -> Callable[[], Tensor]:
     """What training/loop.py does in an iteration."""
     inputs, terms = RECIPES[name]
     schedule = Schedule(iterations=1, batch_size=max(2, net.batch), lr=LR, weight_decay=WEIGHT_DECAY, flip=True)
@@ -200,7 +206,7 @@ def our_step(network: Classifier, net: Net, name: str, images: Tensor, labels: T
     indices = torch.arange(len(images))
 
     def step() -> Tensor:
-        with as_in_a_node(images.device), fast_on_few_pixels(network):
+        with as_in_a_node(images.device, precision), fast_on_few_pixels(network):
             loss = objective(images, labels, indices)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -244,7 +250,7 @@ def in_evaluation(model: nn.Module, attack: textbook.Attack) -> textbook.Attack:
 # ---- crafting and evaluating ---------------------------------------------------------------------------------------
 
 
-def crafting(net: Net, name: str, device: torch.device) -> Sides:
+def crafting(net: Net, name: str, device: torch.device, precision: Precision = "float32") -> Sides:
     """Adversarial examples of a batch. The result is the mean loss that they reach, of the feature attack its own."""
     model = trained(net, device)
     images, labels = digits(net.side, net.batch, device)
@@ -255,7 +261,7 @@ def crafting(net: Net, name: str, device: torch.device) -> Sides:
         "feature attack": FeatureAttack(algorithm="feature", eps=EPS, steps=20, step_size=EPS / 4),
     }[name]
     attacked = spec.view(model)
-    calls = {OURS: our_attack(attacked, spec, images, labels)}
+    calls = {OURS: our_attack(attacked, spec, images, labels, precision)}
     calls |= {
         peer: lambda attack=attack: attack(images, labels) for peer, attack in peers_of(name, spec, attacked).items()
     }
@@ -271,12 +277,14 @@ def crafting(net: Net, name: str, device: torch.device) -> Sides:
     return Sides(calls, reached)
 
 
-def our_attack(model: nn.Module, spec: Attack, images: Tensor, labels: Tensor) -> Callable[[], Tensor]:
+def our_attack(
+    model: nn.Module, spec: Attack, images: Tensor, labels: Tensor, precision: Precision = "float32"
+) -> Callable[[], Tensor]:
     """An attack as `craft` runs it on each batch, on a copy that is made ready once."""
     ready = attack_ready(model, sample=images)
 
     def run() -> Tensor:
-        with as_in_a_node(images.device):
+        with as_in_a_node(images.device, precision):
             return spec.perturb(ready, images, labels, seed=0)
 
     return run
@@ -349,7 +357,7 @@ def evaluation(net: Net, device: torch.device) -> Sides:
     return Sides(calls, robust)
 
 
-def certification(net: Net, samples: int, device: torch.device) -> Sides:
+def certification(net: Net, samples: int, device: torch.device, precision: Precision = "float32") -> Sides:
     """The certificate of an image, batches of the net's size. The result is the radius."""
     model = trained(net, device)
     images, _ = digits(net.side, 1, device)
@@ -357,7 +365,7 @@ def certification(net: Net, samples: int, device: torch.device) -> Sides:
     ready = attack_ready(model, sample=images)
 
     def ours() -> float:
-        with as_in_a_node(device):
+        with as_in_a_node(device, precision):
             return certify(ready, images[0], smoothing, seed=0, index=0, batch=net.batch).radius
 
     settings = {"sigma": smoothing.sigma, "n0": smoothing.n0, "n": samples, "alpha": smoothing.alpha}
@@ -424,12 +432,15 @@ def photographs(folder: Path, count: int) -> list[Path]:
 
 
 @contextmanager
-def as_in_a_node(device: torch.device) -> Iterator[None]:
-    """Deterministic kernels on a GPU, for a while, as run/nodes.py asks for; the other sides do without."""
+def as_in_a_node(device: torch.device, precision: Precision) -> Iterator[None]:
+    """For a while, what run/nodes.py asks for: deterministic kernels on a GPU, and a precision. The other sides do without
+    the first, and have of the second what torch takes by itself.
+    """
     if device.type == "cuda":
         torch.use_deterministic_algorithms(True)
     try:
-        yield
+        with computing_in(precision):
+            yield
     finally:
         torch.use_deterministic_algorithms(False)
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
@@ -28,6 +28,7 @@ from robust_transfer.errors import UserError
 from robust_transfer.plan import build, freeze
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import CifarResNet, Digits, Inputs, Pgd, Recipe, Schedule, Smoothing
+from robust_transfer.specs.precision import Precision
 from workspace import Workspace
 
 REPOSITORY = Path(__file__).parents[2]
@@ -232,20 +233,26 @@ MEASURED = ("training step, natural", "training step, PGD-7", "crafting, PGD-20"
 
 
 def speed(part: Part, device: str, tiny: bool, end: float) -> None:
-    """As many of these cases as a part of the time allows; no ratio is called well or not."""
+    """As many of these cases, in each precision, as a part of the time allows; no ratio is called well or not."""
     import cases
     import timing
     import torch
 
     where, scale = torch.device(device), cases.SCALES["tiny" if tiny else device]
-    chosen = [c for c in cases.cases(scale, where, 1) if c.name in MEASURED]
+    chosen = [
+        (precision, case)
+        for precision in get_args(Precision)
+        for case in cases.cases(scale, where, 1, precision)
+        if case.name in MEASURED
+    ]
     part.figures, part.words, part.well = [], "", True
     until = time.monotonic() + 0.4 * (end - time.monotonic())
-    for case in chosen:
+    for precision, case in chosen:
         if time.monotonic() > until:
             part.words = "the time was over before all cases were measured"
             return
-        part.figures += timing.measure(case, min(3.0, scale.seconds), where, fewest=2 if tiny else timing.FEWEST)
+        rows = timing.measure(case, min(3.0, scale.seconds), where, fewest=2 if tiny else timing.FEWEST)
+        part.figures += [row | {"size": f"{row['size']}, ours in {precision}"} for row in rows]
 
 
 # ---- the table -----------------------------------------------------------------------------------------------------
