@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -142,9 +142,8 @@ def cases(scale: Scale, device: torch.device, threads: int, precision: Precision
     """All but those of the graph. precision: of ours; the others are left as torch has it."""
     for net in scale.trained:
         for name in ("natural", "PGD-7", "FDM", "consistency", "SimCLR"):
-            yield Case(
-                f"training step, {name}", net.size, lambda net=net, name=name: training(net, name, device, precision)
-            )
+            make = partial(training, net, name, device, precision)
+            yield Case(f"training step, {name}", net.size, make)
     for name in ("FGSM", "PGD-20", "APGD-20", "feature attack"):
         net = scale.attacked
         yield Case(f"crafting, {name}", net.size, lambda net=net, name=name: crafting(net, name, device, precision))
@@ -152,7 +151,7 @@ def cases(scale: Scale, device: torch.device, threads: int, precision: Precision
     yield Case("AutoAttack standard", net.size, lambda net=net: evaluation(net, device))
     for net in scale.certified:
         size = net.size + f", n = {scale.samples:,}"
-        yield Case("certifying an image", size, lambda net=net: certification(net, scale.samples, device, precision))
+        yield Case("certifying an image", size, lambda net=net: certification(net, scale.samples, device))
     size = f"{scale.photographs} of 500 x 375 pixels to 224 x 224"
     yield Case("decoding photographs", size, lambda: decoding(scale.photographs, threads, device))
 
@@ -357,7 +356,7 @@ def evaluation(net: Net, device: torch.device) -> Sides:
     return Sides(calls, robust)
 
 
-def certification(net: Net, samples: int, device: torch.device, precision: Precision = "float32") -> Sides:
+def certification(net: Net, samples: int, device: torch.device) -> Sides:
     """The certificate of an image, batches of the net's size. The result is the radius."""
     model = trained(net, device)
     images, _ = digits(net.side, 1, device)
@@ -365,7 +364,7 @@ def certification(net: Net, samples: int, device: torch.device, precision: Preci
     ready = attack_ready(model, sample=images)
 
     def ours() -> float:
-        with as_in_a_node(device, precision):
+        with as_in_a_node(device, "float32"):
             return certify(ready, images[0], smoothing, seed=0, index=0, batch=net.batch).radius
 
     settings = {"sigma": smoothing.sigma, "n0": smoothing.n0, "n": samples, "alpha": smoothing.alpha}
@@ -433,8 +432,8 @@ def photographs(folder: Path, count: int) -> list[Path]:
 
 @contextmanager
 def as_in_a_node(device: torch.device, precision: Precision) -> Iterator[None]:
-    """For a while, what run/nodes.py asks for: deterministic kernels on a GPU, and a precision. The other sides do without
-    the first, and have of the second what torch takes by itself.
+    """For a while, what run/nodes.py asks for: deterministic kernels on a GPU, and a precision. The other sides do
+    without the first, and have of the second what torch takes by itself.
     """
     if device.type == "cuda":
         torch.use_deterministic_algorithms(True)
