@@ -31,8 +31,6 @@ def test_both_sides_do_the_same_work(name):
     rows = list(measure(TINY[name], 0, CPU, fewest=2))
     assert {row["peer"] for row in rows} >= {cases.ADVERTORCH if "crafting, F" in name else rows[0]["peer"]}
     for found in rows:
-        if "APGD" in name and found["peer"] == cases.TORCHATTACKS:
-            continue  # its result is the last step that was predicted wrong, ours that of highest loss
         theirs, ours = found["results"]
         exact = "natural" in name or "FGSM" in name
         assert theirs == pytest.approx(ours, rel=1e-3 if exact else 0.25, abs=1e-4 if exact else 0.05), found
