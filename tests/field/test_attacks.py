@@ -179,18 +179,21 @@ def test_images_without_a_gradient_are_counted_and_said(monkeypatch, tmp_path, c
     assert zero_gradients(Masked(), torch.cat([dark, bright]), 3) == 5 / 8
     assert zero_gradients(Masked(), dark, 3) == 0 == zero_gradients(Masked(), dark[:0], 3)
 
-    class Part(list):
-        """Some images and their labels."""
-
     monkeypatch.setattr(files, "load", lambda _: (Masked(), None))
     spec = SimpleNamespace(attack=ATTACK.validate_python({"algorithm": "fgsm", "eps": 0.1}), split="test", seed=0)
     for images, expected in ((torch.cat([dark, bright]), 0.625), (torch.cat([dark, bright[:2]]), 0.4)):
-        part = Part(images)
-        part.images, part.labels = images, labels[: len(images)]
-        monkeypatch.setattr(tensors, "load", lambda _, part=part: SimpleNamespace(in_memory=lambda _: part))
+        part = tensors.TensorSplit(images, labels[: len(images)])
+        data = SimpleNamespace(in_memory=lambda _, part=part: part)
+        monkeypatch.setattr(tensors, "load", lambda _, stream, data=data: data)
         parent, blaming = lambda _: None, lambda _: nullcontext()
         job = SimpleNamespace(
-            spec=spec, parents={}, parent=parent, blaming=blaming, device="cpu", output=tmp_path / "made"
+            spec=spec,
+            parents={},
+            parent=parent,
+            blaming=blaming,
+            devices=["cpu"],
+            computed={},
+            output=tmp_path / "made",
         )
         caplog.clear()
         with caplog.at_level(logging.WARNING, "robust_transfer"):

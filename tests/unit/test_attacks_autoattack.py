@@ -283,6 +283,7 @@ def job(kind, spec, tmp_path, **tables):
         parent=lambda role: tmp_path / role,
         output=tmp_path / "made",
         blaming=lambda _: nullcontext(),
+        computed={},
     )
 
 
@@ -325,20 +326,15 @@ def test_images_that_were_beaten_stay_clean_and_the_others_are_attacked(tmp_path
 
     net, clean, labels = trained
 
-    class Part(list):
-        """Six images and their labels."""
-
-        images, labels = trained[1][:6], trained[2][:6]
-
-    part = Part(range(6))
-    monkeypatch.setattr(tensors, "load", lambda _: SimpleNamespace(in_memory=lambda _: part, split=lambda _: part))
+    part = tensors.TensorSplit(clean[:6], labels[:6])
+    monkeypatch.setattr(tensors, "load", lambda _, stream: SimpleNamespace(in_memory=lambda _: part))
     monkeypatch.setattr(files, "load", lambda _: (net, None))
     attack = members()["apgd"]
     right = [(int(label), int(label), 0.9) for label in labels[:6]]
     wrong = [(int(label), (int(label) + 1) % 10, 0.9) for label in labels[:6]]
     beaten = {"beaten0": [wrong[0], *right[1:]], "beaten1": [*right[:3], wrong[3], *right[4:]]}
     made = job("craft", {"attack": attack.canonical(), "split": "test", "seed": 0}, tmp_path, **beaten)
-    made.device = torch.device("cpu")
+    made.devices = [torch.device("cpu")]
     assert craft_stage.run(made) == {"n": 6, "zero_gradients": 0, "attacked": 4}
     stored, left = load_file(made.output)["examples"], [1, 2, 4, 5]
     check_budget(stored, part.images, attack)

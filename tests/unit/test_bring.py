@@ -129,7 +129,7 @@ def test_a_transfer_trains_and_saves_with_its_own_normalisation(tmp_path, monkey
         parent=lambda role: tmp_path / role,
         device="cpu",
         data_root=tmp_path,
-        machine={"checkpoint_seconds": 60},
+        machine={"checkpoint_seconds": 60, "device": "cpu"},
         node=SimpleNamespace(id="a node"),
         checkpoint=tmp_path / "state",
         output=tmp_path / "model",

@@ -51,6 +51,7 @@ def job(place, spec, output="out"):
         device=torch.device("cpu"),
         output=place / output,
         blaming=lambda role: nullcontext(),
+        computed={},
     )
 
 

@@ -481,6 +481,8 @@ def test_adversarial_examples_and_pictures_have_the_size_that_is_shown(large, tm
             spec_of=lambda role: crafted,
             blaming=lambda role: nullcontext(),
             device="cpu",
+            devices=["cpu"],
+            computed={},
             data_root=tmp_path,
         )
 
@@ -597,8 +599,9 @@ def test_stages_that_look_at_training_images_find_the_files(stage, imagenet):
         device=torch.device("cpu"),
         data_root=imagenet,
         checkpoint=imagenet / "checkpoint",
-        machine={"checkpoint_seconds": 60},
+        machine={"checkpoint_seconds": 60, "device": "cpu"},
         beside={},
+        computed={},
     )
     assert stage.run(job)
     assert job.output.exists()

@@ -1,5 +1,6 @@
 """Certificates of smoothed classifiers, and what a set of them says."""
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from torch import nn
 from robust_transfer.smoothing import certify as module
 from robust_transfer.smoothing.certify import (
     Certificate,
+    Tally,
     certificate,
     certify,
     certify_set,
@@ -55,7 +57,7 @@ class Witness(nn.Module):
 def shown(batch, samples=300, sigma=0.5, seed=0, index=0, image=None):
     witness = Witness()
     image = torch.full((3, 4, 5), 0.9) if image is None else image
-    noisy_predictions(witness, image, samples, sigma, seed=seed, index=index, batch=batch)
+    list(noisy_predictions(witness, image, samples, sigma, seed=seed, index=index, batch=batch))
     assert max(map(len, witness.shown)) <= batch
     return witness.all()
 
@@ -103,7 +105,7 @@ def test_a_certificate_of_hand_made_counts():
 
 def test_one_part_of_the_samples_selects_and_the_other_counts(monkeypatch):
     def certified(said):
-        monkeypatch.setattr(module, "noisy_predictions", lambda *_, **__: torch.tensor(said))
+        monkeypatch.setattr(module, "noisy_predictions", lambda *_, **__: [torch.tensor(said)])
         return certify(None, None, smoothing(n0=10), seed=0, index=0, batch=1)
 
     first = [2] * 6 + [0] * 4
@@ -141,7 +143,7 @@ def test_without_noise_there_is_a_class_and_no_radius():
 def test_logits_that_are_not_finite_are_an_error(images):
     broken = Plane(torch.full((36,), torch.nan))
     with pytest.raises(FloatingPointError, match="image 5: the model's logits are not finite"):
-        certify_set(broken, images, [5], smoothing(), seed=0, batch=64)
+        list(certify_set(broken, images, [5], smoothing(), seed=0, batch=64))
 
 
 # ---- the noise ----------------------------------------------------------------------------------------------------
@@ -172,34 +174,38 @@ def test_the_noise_has_its_standard_deviation_and_is_not_cut():
 # ---- a set --------------------------------------------------------------------------------------------------------
 
 
-def test_an_interrupted_set_goes_on_with_the_same_counts_whatever_the_batches(net, images):
-    how, places, saved = smoothing(n=700), [0, 3, 4, 8], []
-    expected = certify_set(net, images, places, how, seed=2, batch=800)
-    assert any(50 < each.count < 650 for each in expected)  # counts say something
+def test_a_certificate_depends_on_the_image_and_its_place_alone(net, images):
+    everything = list(certify_set(net, images, range(9), smoothing(), seed=2, batch=550))
+    assert list(certify_set(net, images, [7, 2], smoothing(), seed=2, batch=96)) == [everything[7], everything[2]]
+    assert list(certify_set(net, images, range(9), smoothing(), seed=2, batch=33, places=[3, 4])) == everything[3:5]
+    assert list(certify_set(net, images, range(9), smoothing(), seed=2, batch=33, places=[])) == []
+    assert any(100 < each.count < 900 for each in everything), "no count says anything"
+    one = certify(net, images[7].float() / 255, smoothing(), seed=2, index=7, batch=550)
+    assert one == everything[7]
 
-    def save(made):
-        saved[:] = made
-        if len(made) == 2:
+
+@pytest.mark.parametrize("stop", [1, 2, 4])  # while samples select the class, at once after, later
+def test_an_interrupted_image_goes_on_with_the_same_counts(net, images, stop):
+    image, saved = images[4].float() / 255, []
+    how = smoothing(n0=100, n=400)
+    expected = certify(net, image, how, seed=2, index=4, batch=500)
+
+    def save(tally):
+        saved.append(tally.numbers())
+        if len(saved) == stop:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        certify_set(net, images, places, how, seed=2, batch=96, progress=save)
-    assert len(saved) == 2
-    lengths = []
-    found = certify_set(
-        net, images, places, how, seed=2, batch=33, progress=lambda made: lengths.append(len(made)), done=saved
-    )
-    assert found == expected and lengths == [3, 4]
-    assert certify_set(net, images, places, how, seed=2, batch=50, done=expected) == expected
-    with pytest.raises(ValueError, match="4 certificates were made before, but only 1"):
-        certify_set(net, images, [0], how, seed=2, batch=50, done=expected)
-
-
-def test_a_certificate_depends_on_the_image_and_its_place_alone(net, images):
-    everything = certify_set(net, images, range(9), smoothing(), seed=2, batch=550)
-    assert certify_set(net, images, [7, 2], smoothing(), seed=2, batch=550) == [everything[7], everything[2]]
-    one = certify(net, images[7].float() / 255, smoothing(), seed=2, index=7, batch=550)
-    assert one == everything[7]
+        certify(net, image, how, seed=2, index=4, batch=64, pausing=lambda: True, pause=save)
+    begun = Tally(*json.loads(json.dumps(saved[-1])))
+    assert begun.samples == 64 * stop and begun.selecting.total() == min(100, 64 * stop)
+    seen = []
+    watching = lambda shown: (seen.append(len(shown)), net(shown))[1]  # noqa: E731
+    assert certify(watching, image, how, seed=2, index=4, batch=64, begun=begun) == expected
+    assert sum(seen) == 500 - 64 * stop
+    other = Tally(3, *saved[-1][1:])
+    (found,) = certify_set(net, images, [4], how, seed=2, batch=64, begun=other)
+    assert found == expected, "the counts of another image were taken"
 
 
 # ---- what a set says ----------------------------------------------------------------------------------------------

@@ -53,8 +53,10 @@ def quantise(adversarial: Tensor, clean: Tensor, attack: Attack) -> Tensor:
     return (centre + offset).to(torch.uint16)
 
 
-def check_budget(adversarial: Tensor, clean: Tensor, attack: Attack) -> None:
+def check_budget(adversarial: Tensor, clean: Tensor, attack: Attack, begin: int = 0) -> None:
     """Stored images (uint16) and their clean images (uint8), N x C x H x W: within the budget, or an error.
+
+    begin: the number of the first of them in its set.
 
     Raises:
         BudgetError: naming the first image outside, its distance and the excess.
@@ -65,10 +67,10 @@ def check_budget(adversarial: Tensor, clean: Tensor, attack: Attack) -> None:
     for first in range(0, len(clean), CHUNK):
         part = slice(first, first + CHUNK)
         if interval := attack.interval(clean[part]):
-            _refuse_beyond(adversarial[part].to(torch.int32), *interval, attack, first)
+            _refuse_beyond(adversarial[part].to(torch.int32), *interval, attack, begin + first)
             continue
         offset = adversarial[part].to(torch.int32) - units(clean[part])
-        _refuse_outside(_size(offset, attack), attack, first)
+        _refuse_outside(_size(offset, attack), attack, begin + first)
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -78,11 +78,14 @@ class Needs:
         ahead, device = self._ahead(node), 0.0
         for passes in self._passes(node):
             size = self._size(node, passes.role)
-            kept = size.kept if passes.learn else size.kept_frozen if passes.back else 0.0
             tensors = 4 if passes.learn else 1  # weights, their gradients, momentum, and the copy that is attacked
             together = min(passes.batch, max(1, passes.images))
-            device = max(device, 4 * size.parameters * tensors + together * (kept + 3 * size.largest))
-        held = KINDS[node.kind].holds(ahead) + (self._prepared(ahead.facts) if "data" in node.parents else 0.0)
+            each = size.passing(passes.back > 0, passes.learn > 0)
+            device = max(device, 4 * size.parameters * tensors + together * each)
+        kind = KINDS[node.kind]
+        held = kind.holds(ahead)
+        if "data" in node.parents and not kind.streams:
+            held += self._prepared(ahead.facts)
         return Memory(held / 1e6, device / 1e6)
 
     def keys(self, node: Node) -> set[str]:
@@ -120,7 +123,7 @@ class Needs:
         return self._facts[data]
 
     def _prepared(self, facts: Facts) -> float:
-        """Bytes of a whole prepared data set, which every node reads that needs a part of it."""
+        """Bytes of a whole prepared data set, which nodes have before them that do not read it part by part."""
         ahead = Ahead(None, facts, {})
         splits = facts.images or facts.totals
         return sum(ahead.count(split) * facts.kept.get(split, ahead.values) for split in splits)

@@ -31,6 +31,13 @@ class Size:
     before: list[list[float]]
     has_tail: bool
 
+    def passing(self, back: bool, learn: bool = False) -> float:
+        """Bytes that an image takes while it passes, with what is kept for the way back to the pixels, or to the
+        weights.
+        """
+        kept = self.kept if learn else self.kept_frozen if back else 0.0
+        return kept + 3 * self.largest
+
     def trained(self, trainable: Trainable) -> float:
         """The share of a pass through which gradients for the weights go back, where so much of the network trains."""
         if trainable == "all":

@@ -45,13 +45,25 @@ class EncodedSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """N x C x H x W of the images as they are shown without augmentation."""
+        return (len(self), self.channels, self.size, self.size)
+
     def plain(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All images without augmentation, in order: scaled to `resize` by the shorter side, cropped at the centre.
 
         Yields N x 3 x size x size float32 pixels and N int64 labels, on the labels' device.
         """
-        images = self._decoded(self._centre, range(len(self)), batch_size)
+        images = self.in_batches(range(0, len(self), batch_size), batch_size)
         yield from zip(images, self.labels.split(batch_size), strict=True)
+
+    def in_batches(self, firsts: Iterable[int], batch_size: int) -> Iterator[Tensor]:
+        """Some batches as `plain` gives them; firsts: the number of the first image of each, rising: of all but the
+        last there are as many images.
+        """
+        indices = (i for first in firsts for i in range(first, min(first + batch_size, len(self))))
+        return self._decoded(self._centre, indices, batch_size)
 
     def cropped(
         self, requests: Iterable[tuple[int, int]], batch_size: int, flip: bool, smallest: float = AREA[0]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -250,7 +250,15 @@ def training_mode(network: nn.Module, in_eval: list[nn.Module]) -> None:
         module.training = False  # not eval(): a module with a frozen parameter of its own may hold layers that train
 
 
-def images_at_once(images: Tensor) -> int:
+class Shaped(Protocol):
+    """Images, or where they come from: N x C x H x W."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Of all of them."""
+
+
+def images_at_once(images: Shaped) -> int:
     """How many of N x C x H x W images pass together where nothing depends on it: 512 small ones, 66 of 3 x 224 x 224.
 
     An image of that size takes 92 MB of a ResNet-50 where gradients are kept.

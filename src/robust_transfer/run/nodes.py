@@ -3,7 +3,6 @@
 import datetime
 import json
 import logging
-import os
 import time
 from importlib import import_module
 from pathlib import Path
@@ -45,7 +44,7 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
         (folder / name).unlink(missing_ok=True)
     with store.replacing(artifact) as temporary:
         job = job_of(node, plan, results, threads, temporary)
-        calm_torch(job)
+        job.calm_torch()
         warnings = [] if node.kind == "prepare" else _seen_before(node, plan, results)
         metrics = _run(stage, job)
         again = chain.read_by(node, plan.nodes, results), chain.files_of(spec, data_root, files) or []
@@ -171,17 +170,6 @@ def forms_in(value: Any) -> set[str]:
         return set().union(*(forms_in(item) for _, item in value), set() if shared else {own})
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return set().union(*(forms_in(item) for item in items))
-
-
-def calm_torch(job: Job) -> None:
-    """The node's thread count and, on a GPU, deterministic kernels. The CPU's are; asking there costs four seconds."""
-    import torch
-
-    torch.set_num_threads(job.threads)
-    if job.device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
 
 
 def _vector_instructions() -> str:

@@ -5,30 +5,37 @@ and the kind of device. So counts don't depend on the size of batches (up to the
 images are certified, or on interruptions.
 """
 
+from collections.abc import Callable, Iterator
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robust_transfer.randomness import derived
 
+Predict = Callable[[Tensor], Tensor]
+"""N x C x H x W pixels -> N x classes logits."""
+
+UNKNOWN = -1
 CHUNK = 128
 """Samples that are drawn from one generator. A power of two, so that usual batches are whole chunks; at 128, seeding is
 well under 1 % of the time on a CPU even for 8 x 8 images, and a chunk of 224 x 224 photographs is 77 MB."""
 
 
-@torch.inference_mode()
 def noisy_predictions(
-    model: nn.Module, image: Tensor, samples: int, sigma: float, *, seed: int, index: int, batch: int
-) -> Tensor:
-    """The model's class (int64, on the CPU) for each of the first `samples` noisy copies of an image, as in certify."""
-    drawn = samples if sigma else 1  # without noise all copies are equal
-    predictions, finite = [], torch.ones((), dtype=torch.bool, device=image.device)
-    for first in range(0, drawn, batch):
-        logits = model(_noisy(image, first, min(first + batch, drawn), sigma, seed, index))
-        finite &= logits.isfinite().all()  # looked at in the end: on a GPU each look waits for the device
-        predictions.append(logits.argmax(1))
-    if not finite:
-        raise FloatingPointError("the model's logits are not finite under noise")
-    return torch.cat(predictions).cpu().expand(samples)
+    model: Predict, image: Tensor, samples: int, sigma: float, *, seed: int, index: int, batch: int, begin: int = 0
+) -> Iterator[Tensor]:
+    """The model's class (int64, on the image's device) for each noisy copy of an image, as in certify, batch by batch,
+    of the first `samples` from number `begin` on.
+
+    A batch with a logit that is not finite has UNKNOWN in place of all its classes, as on a GPU each look waits for the
+    device.
+    """
+    drawn = samples if sigma else min(samples, begin + 1)  # without noise all copies are equal
+    for first in range(begin, drawn, batch):
+        with torch.inference_mode():
+            logits = model(_noisy(image, first, min(first + batch, drawn), sigma, seed, index))
+            classes = torch.where(logits.isfinite().all(), logits.argmax(1), UNKNOWN)
+        yield classes if sigma else classes.expand(samples - begin)
 
 
 def _noisy(image: Tensor, first: int, last: int, sigma: float, seed: int, index: int) -> Tensor:

@@ -32,20 +32,23 @@ def run(job: Job) -> dict[str, Any]:
     from robust_transfer.data import tensors
     from robust_transfer.data.batches import augmented_in_order
     from robust_transfer.models import files
+    from robust_transfer.models.at_once import at_once
     from robust_transfer.models.classifier import numbers
     from robust_transfer.randomness import reseed
 
-    network, *_ = files.load(job.parent("model"))
+    network, spec, *_ = files.load(job.parent("model"))
     network.to(job.device)
-    part = tensors.load(job.parent("data"), job.device).split(job.spec.split)
+    part = tensors.load(job.parent("data"), job.device, job.data_root, stream=True).split(job.spec.split)
+    together = at_once(spec, part.shape, job.device, BATCH)
     seed = job.spec.seed
     reseed(seed, "displacement")
     distances = []
     augmented = augmented_in_order(part, job.spec.augmentation, BATCH, seed)
     with torch.no_grad():
         for (images, _), moved in zip(part.plain(BATCH), augmented, strict=True):
-            difference = network.features(images) - network.features(moved)
+            difference = together(network.features, images) - together(network.features, moved)
             distances.append(torch.linalg.vector_norm(difference, dim=1).cpu())
+    together.tell(job.computed)
     distance = torch.cat(distances)
     with job.blaming("model"):
         numbers(distance, "distances between its features")
@@ -63,4 +66,9 @@ def passes(ahead: Ahead) -> Iterator[Passes]:
     yield Passes("model", ahead.count(ahead.spec.split), BATCH, forward=2)
 
 
-KIND = Kind(Displacement, "distances.safetensors", slug, passes=passes)
+def holds(ahead: Ahead) -> float:
+    """A batch of images, a byte a value and as pixels four, as they are and augmented."""
+    return 10 * ahead.values * min(BATCH, ahead.count(ahead.spec.split))
+
+
+KIND = Kind(Displacement, "distances.safetensors", slug, passes=passes, holds=holds, streams=True)

@@ -21,21 +21,25 @@ def run(job: Job) -> dict[str, Any]:
     Shafahi et al. 2020, section 6: they are computed once and stored.
     """
     import torch
-    from safetensors.torch import save_file
 
     from robust_transfer.data import tensors
+    from robust_transfer.data.rows import NewRows
     from robust_transfer.models import files
+    from robust_transfer.models.at_once import at_once
     from robust_transfer.models.classifier import numbers
 
-    network, *_ = files.load(job.parent("model"))
+    network, spec, *_ = files.load(job.parent("model"))
     network.to(job.device)
-    part = tensors.load(job.parent("data"), job.device, job.data_root).train
-    with torch.no_grad():
-        features = torch.cat([network.features(images).cpu() for images, _ in part.plain(BATCH)])
-    with job.blaming("model"):
-        numbers(features, "its features")
-    save_file({"features": features}, job.output)
-    return {"n": len(features), "width": features.shape[1]}
+    part = tensors.load(job.parent("data"), job.device, job.data_root, stream=True).train
+    together = at_once(spec, part.shape, job.device, BATCH)
+    first, shape = 0, (len(part), network.width)
+    with NewRows(job.output, "features", "F32", shape) as features, torch.no_grad(), job.blaming("model"):
+        for images, _ in part.plain(BATCH):
+            found = numbers(together(network.features, images), "its features")
+            features[first : first + len(found)] = found.cpu().numpy()
+            first += len(found)
+    together.tell(job.computed)
+    return {"n": len(part), "width": network.width}
 
 
 def slug(spec: Features, parents: Mapping[str, Node]) -> str:
@@ -48,9 +52,14 @@ def passes(ahead: Ahead) -> Iterator[Passes]:
     yield Passes("model", ahead.count("train"), BATCH)
 
 
+def holds(ahead: Ahead) -> float:
+    """A batch of images, a byte a value and as pixels four."""
+    return 5 * ahead.values * min(BATCH, ahead.count("train"))
+
+
 def writes(ahead: Ahead) -> float:
     """Four bytes a feature."""
     return 4 * ahead.width * ahead.count("train")
 
 
-KIND = Kind(Features, "features.safetensors", slug, passes=passes, writes=writes)
+KIND = Kind(Features, "features.safetensors", slug, passes=passes, holds=holds, streams=True, writes=writes)

@@ -29,15 +29,24 @@ def run(job: Job) -> dict[str, Any]:
     from robust_transfer.data import tensors
     from robust_transfer.data.splits import evenly
     from robust_transfer.models import files
+    from robust_transfer.models.at_once import InParts, at_once
     from robust_transfer.models.classifier import numbers, to_pixels
 
-    part = tensors.load(job.parent("data")).in_memory(job.spec.split)
+    part = tensors.load(job.parent("data"), stream=True).in_memory(job.spec.split)
     chosen = torch.from_numpy(evenly(len(part), job.spec.count))
-    network, *_ = files.load(job.parent("model"))
+    network, spec, *_ = files.load(job.parent("model"))
     network.to(job.device, torch.float64).requires_grad_(False)
-    images = to_pixels(part.images[chosen]).to(job.device, torch.float64).requires_grad_()
-    loss = cross_entropy(network(images), part.labels[chosen].to(job.device)).sum()
-    (gradients,) = torch.autograd.grad(loss, images)
+    together = at_once(spec, part.shape, job.device, len(chosen), back=True)
+    passing, labels = InParts(network, together), part.labels[chosen].to(job.device)
+    images = to_pixels(part.shown(chosen)).to(job.device, torch.float64).requires_grad_()
+
+    def computed() -> tuple[torch.Tensor, torch.Tensor]:
+        loss = cross_entropy(passing(images), labels).sum()
+        (gradients,) = torch.autograd.grad(loss, images)
+        return loss, gradients
+
+    loss, gradients = together.until_it_fits(computed)
+    together.tell(job.computed)
     with job.blaming("model"):
         gradients = numbers(gradients.float().cpu().contiguous(), "its gradients")
     save_file({"gradients": gradients}, job.output)
@@ -55,4 +64,9 @@ def passes(ahead: Ahead) -> Iterator[Passes]:
     yield Passes("model", images, max(1, int(images)), forward=2, back=2)
 
 
-KIND = Kind(Gradients, "gradients.safetensors", slug, version=2, minutes=30, passes=passes)
+def holds(ahead: Ahead) -> float:
+    """The chosen images, eight bytes a value, and their gradients."""
+    return 16 * ahead.values * min(ahead.spec.count, ahead.count(ahead.spec.split))
+
+
+KIND = Kind(Gradients, "gradients.safetensors", slug, version=2, minutes=30, passes=passes, holds=holds, streams=True)

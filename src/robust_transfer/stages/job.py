@@ -1,5 +1,6 @@
 """One node being made: what its stage is given."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class Job:
     output: Path
     beside: dict[str, str] = field(default_factory=dict)
     computed: dict[str, Any] = field(default_factory=dict)
+    _checked: dict[str, Path] = field(default_factory=dict, repr=False)
 
     @cached_property
     def spec(self) -> Any:
@@ -56,6 +58,26 @@ class Job:
         device = self.machine["device"]
         return torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
 
+    @property
+    def devices(self) -> "list[torch.device]":
+        """The devices over which images may be split: as many GPUs as the config's machine has, and there are."""
+        import torch
+
+        if self.device.type != "cuda":
+            return [self.device]
+        count = min(self.machine["gpus"], torch.cuda.device_count())
+        return [torch.device("cuda", i) for i in range(count)] if count > 1 else [self.device]
+
+    def calm_torch(self) -> None:
+        """Set the thread count and, on a GPU, deterministic kernels. The CPU's are; asking there costs four seconds."""
+        import torch
+
+        torch.set_num_threads(self.threads)
+        if self.device.type == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True)
+            torch.backends.cudnn.benchmark = False
+
     def has(self, role: str) -> bool:
         """Whether the node has such a parent."""
         return role in self.parents
@@ -66,9 +88,11 @@ class Job:
         return KINDS[parent.kind].parse(parent.spec)
 
     def parent(self, role: str) -> Path:
-        """The checked artifact of a parent."""
-        parent = self.parents[role]
-        return store.checked_artifact(self.results / parent.folder, KINDS[parent.kind].artifact)
+        """The checked artifact of a parent; its bytes are looked at once."""
+        if role not in self._checked:
+            parent = self.parents[role]
+            self._checked[role] = store.checked_artifact(self.results / parent.folder, KINDS[parent.kind].artifact)
+        return self._checked[role]
 
     @contextmanager
     def blaming(self, role: str) -> Iterator[None]:

@@ -32,13 +32,23 @@ def run(job: Job) -> dict[str, Any]:
     from robust_transfer.data import tensors
     from robust_transfer.data.batches import augmented_in_order
     from robust_transfer.models import files
+    from robust_transfer.models.at_once import at_once
     from robust_transfer.models.classifier import numbers
     from robust_transfer.randomness import reseed
     from robust_transfer.terms.start_distance import squared_distance
 
-    network, *_ = files.load(job.parent("model"))
+    network, spec, *_ = files.load(job.parent("model"))
     source, *_ = files.load(job.parent("source"))
-    part = tensors.load(job.parent("data"), job.device, job.data_root).train
+    part = tensors.load(job.parent("data"), job.device, job.data_root, stream=True).train
+    together = at_once(spec, part.shape, job.device, BATCH)
+
+    def distances_of(images: torch.Tensor) -> torch.Tensor:
+        stages, expected = network.observe(images).stages, source.observe(images).stages
+        # An image at a time in the sum over stages: each stage's mean over its elements.
+        pairs = zip(stages, expected, strict=True)
+        each = ((a - b).square().flatten(1).mean(1) for a, b in pairs)
+        return sum(each, start=torch.zeros((), device=job.device))
+
     own = {name: p for name, p in source.named_parameters() if not name.startswith("head.")}
     with torch.no_grad():
         found = {"weight_distance": float(squared_distance(network, own))}
@@ -51,11 +61,8 @@ def run(job: Job) -> dict[str, Any]:
             else (images for images, _ in part.plain(BATCH))
         )
         for images in shown:
-            stages, expected = network.observe(images).stages, source.observe(images).stages
-            # An image at a time in the sum over stages: each stage's mean over its elements.
-            pairs = zip(stages, expected, strict=True)
-            each = ((a - b).square().flatten(1).mean(1) for a, b in pairs)
-            distances.append(sum(each, start=torch.zeros((), device=job.device)))
+            distances.append(together(distances_of, images))
+    together.tell(job.computed)
     distance = torch.cat(distances).double()
     with job.blaming("model"):
         numbers(distance, "distances between its features")
@@ -79,4 +86,9 @@ def passes(ahead: Ahead) -> Iterator[Passes]:
     yield Passes("source", ahead.count("train"), BATCH)
 
 
-KIND = Kind(Measure, "distances.json", slug, passes=passes)
+def holds(ahead: Ahead) -> float:
+    """A batch of images, a byte a value and as pixels four."""
+    return 5 * ahead.values * min(BATCH, ahead.count("train"))
+
+
+KIND = Kind(Measure, "distances.json", slug, passes=passes, holds=holds, streams=True)

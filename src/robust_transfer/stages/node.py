@@ -22,8 +22,8 @@ class Kind:
     resumes: whether a killed node continues from its saved state: it is then asked to save before its time is over.
     beside: files that it may leave beside the artifact for people to read; nothing is made from them.
     passes: what it costs: the images that pass through networks. holds: bytes of images that it has in memory at once,
-    the prepared data set left aside. writes: bytes of its artifact, where it is large and no model. Each raises Unknown
-    where that depends on data that are not there.
+    the prepared data set left aside. streams: whether of that, too, no more than a batch is in memory. writes: bytes of
+    its artifact, where it is large and no model. Each raises Unknown where that depends on data that are not there.
     """
 
     spec: Any
@@ -36,6 +36,7 @@ class Kind:
     beside: tuple[str, ...] = ()
     passes: Callable[[Ahead], Iterable[Passes]] = lambda _: ()
     holds: Callable[[Ahead], float] = lambda _: 0.0
+    streams: bool = False
     writes: Callable[[Ahead], float] = lambda _: 0.0
 
     @cached_property

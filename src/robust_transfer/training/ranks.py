@@ -195,11 +195,10 @@ def _follow(job: Job, part: Part, port: int) -> None:
         signal.signal(number, signal.SIG_IGN)  # number 0 says when to stop
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    from robust_transfer.run.nodes import calm_torch
     from robust_transfer.training.run import follow
 
     try:
-        calm_torch(job)
+        job.calm_torch()
         with _joined(job, part, dist.TCPStore(HERE, port, part.count, False, PATIENCE)) as group:
             follow(job, group)
     except Interrupted:
