@@ -127,13 +127,14 @@ def test_a_transfer_trains_and_saves_with_its_own_normalisation(tmp_path, monkey
         spec=Recipe(normalise=normalise, schedule=SCHEDULE),
         has=lambda role: role == "start",
         parent=lambda role: tmp_path / role,
-        device="cpu",
+        device=torch.device("cpu"),
         data_root=tmp_path,
         machine={"checkpoint_seconds": 60, "device": "cpu"},
         node=SimpleNamespace(id="a node"),
         checkpoint=tmp_path / "state",
         output=tmp_path / "model",
         beside={},
+        computed={},
     )
     train.run(job)
     assert seen == [(wanted.mean, wanted.std)]
