@@ -13,7 +13,7 @@ include: "workflow/rules/common.smk"
 PLAN = the_plan()
 if not workflow.remote_exec:
     check_targets(sys.argv[1:])
-    force_what_is_out_of_date()
+    look_at_what_is_there()
 
 
 wildcard_constraints:

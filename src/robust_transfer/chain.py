@@ -274,6 +274,20 @@ def to_be_made_anew(plan: Plan, results: Path) -> dict[str, str]:
     return found
 
 
+def settled(plan: Plan, results: Path, found: Mapping[str, str]) -> set[str]:
+    """The ids of nodes that are there, with all that they were made from, and nothing speaks against any of it.
+
+    found: what to_be_made_anew found.
+    """
+    whole: set[str] = set()
+    for node in plan.ancestry(plan.nodes):
+        artifact = results / node.artifact
+        is_there = (results / node.card).exists() and (artifact.exists() or store.is_released(artifact))
+        if is_there and node.card not in found and whole.issuperset(node.parents.values()):
+            whole.add(node.id)
+    return whole
+
+
 def copies(results: Path, study: str) -> dict[Path, Path]:
     """The copies of a study's tables and figures that are not what they are copies of, with the latter."""
     found = {}

@@ -103,7 +103,7 @@ def measure(folder: Path, size: int, rounds: int = 3) -> dict[str, dict]:
 
     def run(*command: str) -> tuple[float, str]:
         started = time.perf_counter()
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=3600)
         if done.returncode:
             raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
         return time.perf_counter() - started, done.stdout + done.stderr

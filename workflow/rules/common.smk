@@ -18,7 +18,7 @@ SOURCE = Path(robust_transfer.__file__).parents[1]
 
 from robust_transfer.errors import UserError
 from robust_transfer import store
-from robust_transfer.chain import out_of_date, to_be_made_anew
+from robust_transfer.chain import out_of_date, settled, to_be_made_anew
 from robust_transfer.plan.graph import ENDINGS
 from robust_transfer.plan import (
     forcing,
@@ -27,6 +27,7 @@ from robust_transfer.plan import (
     layers,
     presence,
     priorities,
+    pruning,
     scheduling,
     stopping,
 )
@@ -108,14 +109,21 @@ def check_targets(words):
             end_with(f"{name} is not in the plan, {has}")
 
 
-def force_what_is_out_of_date():
-    """Have made anew what is there, but was made from other bytes than those of today, or shows another config.
+def look_at_what_is_there():
+    """Have made anew what is there, but was made from other bytes than those of today, or shows another config; and
+    let the graph have no jobs for nodes with which all is well.
 
     The cards decide that, not Snakemake's own records: so it holds under any --rerun-triggers, without .snakemake, and
     for results that were copied or are shared. For a job on a cluster its driver has decided.
     """
     found = to_be_made_anew(PLAN, Path("results"))
     forcing.force({f"results/{path}": why for path, why in found.items()})
+    SETTLED.update(settled(PLAN, Path("results"), found))
+    pruning.leave_out(workflow, set(cards_of(PLAN.nodes[i] for i in SETTLED)))
+
+
+SETTLED = set()
+"""The ids of nodes that are as they should be, with all that they were made from."""
 
 
 def check_start(jobs):
@@ -138,7 +146,7 @@ def show_studies(dag):
         progress.thing_of(job.rule.name, job.wildcards_dict)
         for job in dag.needrun_jobs()
     }
-    asked = [progress.thing_of(job.rule.name, job.wildcards_dict) for job in dag.jobs]
+    asked = {progress.thing_of(job.rule.name, job.wildcards_dict) for job in dag.jobs}
     results, settings = Path("results"), workflow.output_settings
     for handler in workflow.logger_manager.get_log_handlers():
         if hasattr(handler, "screen"):
@@ -226,7 +234,8 @@ def everything(study=None):
         for stem in stems
         for ending in (*ENDINGS[PLAN.products[stem].kind], "json")
     ]
-    nodes = [PLAN.nodes[i] for i in ids]
+    left_out = SETTLED if pruning.is_plain(workflow) else ()
+    nodes = [PLAN.nodes[i] for i in ids if i not in left_out]
     artifacts = [Path("results", node.artifact) for node in nodes]
     missed = [str(path) for path in artifacts if not store.is_released(path)]
     return products + cards_of(nodes) + missed

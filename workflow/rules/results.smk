@@ -1,5 +1,5 @@
 # Tables, figures and verdicts: plain names. Each card (.json) says all that it shows; one that shows something else is forced (see
-# force_what_is_out_of_date).
+# look_at_what_is_there).
 
 
 rule tabulate:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -106,10 +107,15 @@ class Progress:
 def of_run(
     plan: Plan, asked: Iterable[str | None], to_make: Iterable[str | None], results: Path, now: float
 ) -> Progress:
-    """The progress of a run that begins. asked: all things that it was asked for; to_make: those that it makes."""
+    """The progress of a run that begins. asked: things that it was asked for, which stand for all that they are made
+    from; to_make: those that it makes.
+    """
     kinds = {i: node.kind for i, node in plan.nodes.items()}
     kinds |= {stem: product.kind for stem, product in plan.products.items()}
-    wanted = {thing: kinds[thing] for thing in asked if thing in kinds}
+    named = [thing for thing in asked if thing in kinds]
+    products = (plan.products[stem].nodes for stem in named if stem in plan.products)
+    behind = plan.ancestry(dict.fromkeys([*(i for i in named if i in plan.nodes), *chain.from_iterable(products)]))
+    wanted = {thing: kinds[thing] for thing in dict.fromkeys([*(node.id for node in behind), *named])}
     of_studies = plan.of_studies()
     asked_for = {study for study, (_, stems) in of_studies.items() if not wanted.keys().isdisjoint(stems)}
     studies = {
