@@ -99,7 +99,10 @@ def test_what_was_there_counts_as_made_and_its_cards_say_how_long_it_took(preten
     progress = of_run(plan, [*plan.nodes, *plan.products, None], {node.id}, pretended.results, 0.0)
     assert progress.counts() == (len(plan.nodes) + len(plan.products) - 1, len(plan.nodes) + len(plan.products), 0)
     assert progress.recorded == dict.fromkeys({n.kind for n in plan.nodes.values()}, SECONDS)
-    other = of_run(plan, [node.id], {node.id}, pretended.results, 0.0)
+    with_data = of_run(plan, [node.id], {node.id}, pretended.results, 0.0)
+    assert with_data.counts("davchev") == (1, 2, 0), "a node stands for all that it is made from"
+    first = one(plan, "prepare")
+    other = of_run(plan, [first.id], {first.id}, pretended.results, 0.0)
     assert other.counts("davchev") == (0, 1, 0) and other.seconds_left(0.0) is None
 
 

@@ -1,0 +1,112 @@
+"""The graph of a run leaves out what is settled, and what is planned is as with all of it."""
+
+import re
+import shutil
+from collections import Counter
+
+import pytest
+
+from pretend import one, pretend
+from robust_transfer import store
+from robust_transfer.stages.node import KINDS
+from workspace import TINY, Workspace
+
+WHOLE = ("--until", "all")
+"""Options that want the whole graph, and plan no other jobs."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A workspace in which all of a study is made, as it seems, and its plan."""
+    workspace = Workspace(tmp_path_factory.mktemp("pruning") / "clone")
+    workspace.lay(TINY)
+    plan = workspace.plan()
+    pretend(plan, workspace.results)
+    return workspace, plan
+
+
+def considered(workspace, *options):
+    """How many jobs of each kind of node Snakemake's graph has had."""
+    text = workspace.snakemake("--debug-dag", *(options or ["-n"])).stdout
+    found = set(re.findall(r"^selected job (\w+)\n *wildcards: node=(\S+)", text, re.MULTILINE))
+    return Counter(rule for rule, _ in found if rule in KINDS)
+
+
+def test_no_job_is_made_for_a_node_with_which_all_is_well(made):
+    workspace, plan = made
+    assert considered(workspace) == {}
+    everything = Counter(node.kind for node in plan.nodes.values())
+    for options in (["-n", "--forceall"], ["-n", "-R", "evaluate"], ["--touch"], ["-n", *WHOLE]):
+        assert considered(workspace, *options) == everything, options
+
+
+def test_a_node_that_is_asked_for_has_a_job(made):
+    workspace, plan = made
+    node = one(plan, "craft")
+    card = f"results/{node.card}"
+    assert workspace.planned(card) == []
+    assert workspace.planned("--force", card) == [f"craft {node.id}"]
+
+
+def card_gone(results, node):
+    (results / node.card).unlink()
+
+
+def folder_gone(results, node):
+    shutil.rmtree(results / node.folder)
+
+
+def artifact_gone(results, node):
+    (results / node.artifact).unlink()
+
+
+def released(results, node):
+    store.release(results / node.artifact)
+
+
+def other_bytes(results, node):
+    """The node was made anew, and is not what was read of it."""
+    card = store.glance(results / node.card)
+    card["outputs"][KINDS[node.kind].artifact]["sha256"] = "1" * 64
+    store.write_card(results / node.card, {key: value for key, value in card.items() if key != "seal"})
+
+
+def product_gone(results, node):
+    next((results / "tables").glob("*/*.csv")).unlink()
+
+
+@pytest.mark.parametrize(
+    ("mishap", "kind"),
+    [
+        (card_gone, "pretrain"),
+        (folder_gone, "prepare"),
+        (artifact_gone, "craft"),
+        (released, "craft"),
+        (other_bytes, "pretrain"),
+        (product_gone, "evaluate"),
+    ],
+)
+def test_the_same_is_planned_as_by_the_whole_graph(made, tmp_path, mishap, kind):
+    workspace, plan = made
+    kept = tmp_path / "results"
+    shutil.copytree(workspace.results, kept)
+    try:
+        mishap(workspace.results, one(plan, kind))
+        assert workspace.planned() == workspace.planned(*WHOLE)
+        assert workspace.planned() or mishap is released
+    finally:
+        shutil.rmtree(workspace.results)
+        shutil.move(kept, workspace.results)
+
+
+def test_after_a_change_the_graph_has_what_comes_of_it_alone(made):
+    workspace, plan = made
+    node = one(plan, "transfer")
+    behind = {i for i, each in plan.nodes.items() if node in plan.ancestry([i])}
+    kept = workspace.root / "kept"
+    shutil.move(workspace.results / node.folder, kept)
+    try:
+        assert considered(workspace) == Counter(plan.nodes[i].kind for i in behind)
+        assert workspace.planned() == [f"transfer {node.id}"]
+    finally:
+        shutil.move(kept, workspace.results / node.folder)
