@@ -128,6 +128,6 @@ def test_certificates_do_not_depend_on_the_batch(device, tmp_path):
     shown, _ = images()
     made = trained(device, tmp_path, noise=0.1)
     smoothing = Smoothing(sigma=0.1, n0=32, n=256)
-    found = [certify_set(made, shown, [0, 5], smoothing, seed=0, batch=batch, device=device) for batch in (64, 128)]
+    found = [[*certify_set(made, shown, [0, 5], smoothing, seed=0, batch=batch, device=device)] for batch in (64, 128)]
     assert found[0] == found[1]
     assert any(each.radius > 0 for each in found[0])
