@@ -6,6 +6,7 @@ import re
 import pytest
 
 from robust_transfer.errors import UserError
+from robust_transfer.plan import reading
 from robust_transfer.plan.effective import as_lines, narrowed
 from robust_transfer.plan.layers import SHIPPED_SCALES, Layer, of_user, stack
 from robust_transfer.plan.reading import read_assignments, read_text, read_yaml
@@ -296,6 +297,14 @@ def test_yaml_that_is_refused_in_one_sentence(text):
         read_text(text, "text")
     said = str(caught.value)
     assert said.startswith("text") and REFUSED[text] in said and "\n" not in said
+
+
+def test_libyaml_and_pyyaml_read_the_same(monkeypatch):
+    texts = [path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "workflow").rglob("*.yaml"))]
+    texts += ["[no, 010, 12:30, 1e-4, 0o17, 0x1f, .inf, ~, '', 1_000, 2026-01-01, +1.]", "{12: all, a: &x [1], b: *x}"]
+    quick = [read_text(text, "text") for text in texts]
+    monkeypatch.setattr(reading, "_QuickLoader", reading._CoreLoader)
+    assert quick == [read_text(text, "text") for text in texts] and len(texts) > 10
 
 
 def test_merge_keys_keep_their_order():
