@@ -94,9 +94,13 @@ def read_assignments(words: Iterable[str]) -> dict[str, Any]:
 
 def _composed(text: str) -> yaml.Node | None:
     """The node that a YAML text composes to; what libyaml refuses PyYAML's own parser has the words for."""
+    # Each level takes a bracket or a column. libyaml's composer knows no limit, and dies of a stack that is full.
+    levels = text.count("[") + text.count("{") + max(map(len, text.splitlines()), default=0)
+    if levels > 1_500:
+        return yaml.compose(text, _CoreLoader)
     try:
         return yaml.compose(text, _QuickLoader)
-    except (yaml.YAMLError, RecursionError):
+    except yaml.YAMLError:
         return yaml.compose(text, _CoreLoader)
 
 
