@@ -14,11 +14,17 @@ help: ## list these targets
 	@echo "  ARGS='...' is handed on to pytest, snakemake or the audit; CORES=N limits the demo;"
 	@echo "  CONFIG='--config scale=digits' is laid over config.yaml by the demo and its summary."
 
-env: .venv/.stamp ## build .venv from envs/lock.txt; does nothing when it is up to date
+env: .venv/.stamp ## build .venv from envs/lock.txt, with CPU=1 without CUDA; does nothing when it is up to date
 
 # An environment that was moved, or whose Python is gone, is built anew even if its stamp is fresh.
 ifneq ($(shell grep -qsF "$(CURDIR)/.venv" .venv/bin/activate && .venv/bin/python -I -c '' 2>/dev/null && echo sound),sound)
 .PHONY: .venv/.stamp
+endif
+# So is one with CUDA when CPU=1 asks for one without, or CPU=0 the other way round; what it is stays where neither does.
+ifneq ($(CPU),)
+ifneq ($(CPU),$(shell cat .venv/.cpu 2>/dev/null || echo 0))
+.PHONY: .venv/.stamp
+endif
 endif
 .venv/.stamp: envs/lock.txt envs/bootstrap.txt pyproject.toml
 	@sh envs/build.sh env

@@ -12,7 +12,8 @@ include: "workflow/rules/common.smk"
 
 PLAN = the_plan()
 if not workflow.remote_exec:
-    check_targets(sys.argv[1:])
+    if not AS_MODULE:
+        check_targets(sys.argv[1:])
     look_at_what_is_there()
 
 
@@ -39,7 +40,7 @@ onsuccess:
 
 
 rule all:
-    default_target: True
+    default_target: not AS_MODULE
     input:
         everything_of(None),
     message:

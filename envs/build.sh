@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the environment, for the Makefile:
-#   build.sh env     .venv, exactly envs/lock.txt and this project
+#   build.sh env     .venv, exactly envs/lock.txt and this project; with CPU=1 PyTorch's builds without CUDA (Linux;
+#                    elsewhere there are no others), from PyTorch's own index for them, or from the one in TORCH_INDEX
 #   build.sh bench   the other attack libraries, beside it
 #   build.sh lock    the lock files anew from their .in files (UPGRADE=1: what is not pinned there may move too)
 # Needs a Python from 3.11 on with pip, and a package index: the one that pip or uv is set up for on this machine.
@@ -60,17 +61,43 @@ bootstrap() {
     fi
 }
 
+# The lock without PyTorch and the CUDA that it brings, for builds that need none.
+without_cuda() {
+    awk '/^[^ #]/ { left_out = /^(torch|torchvision|triton|nvidia-[^=]*|cuda-[^=]*)==/ } !left_out' envs/lock.txt
+}
+
+# torch and torchvision at their locked versions. Their hashes are not checked: the lock has those of the builds with CUDA.
+install_for_cpu() {
+    pins=$(sed -n 's/^\(torch\(vision\)\{0,1\}==[^ ;]*\).*/\1/p' envs/lock.txt)
+    if [ -n "${TORCH_INDEX:-}" ]; then set -- --default-index "$TORCH_INDEX"; else set -- --torch-backend cpu; fi
+    # shellcheck disable=SC2086
+    "$uv" pip install --compile-bytecode --python .venv/bin/python --no-deps "$@" $pins ||
+        fail "PyTorch's builds for the CPU could not be installed (above). Where they come from another index than PyTorch's own: make env CPU=1 TORCH_INDEX=<its address>; without CPU=1, \"make env CPU=0\" takes the builds with CUDA, which run on the CPU as well."
+}
+
 build_env() {
+    # What it was built for stays, unless this call says otherwise.
+    was=$(cat .venv/.cpu 2>/dev/null || echo 0)
+    cpu=${CPU:-$was}
+    case $cpu in 0 | 1) ;; *) fail "CPU=$cpu: say CPU=1 (PyTorch without CUDA) or CPU=0" ;; esac
     bootstrap
-    # Without its stamp an environment is half built, and one that was moved has the old place in its scripts.
-    if [ ! -e .venv/.stamp ] || ! grep -qsF "$PWD/.venv" .venv/bin/activate || ! .venv/bin/python -c '' 2>/dev/null; then
+    # Without its stamp an environment is half built, and one that was moved has the old place in its scripts. A build for
+    # the CPU would stay where the other one is wanted: torch==2.15.0 means 2.15.0+cpu as well.
+    if [ "$cpu" != "$was" ] || [ ! -e .venv/.stamp ] || ! grep -qsF "$PWD/.venv" .venv/bin/activate || ! .venv/bin/python -c '' 2>/dev/null; then
         rm -rf .venv
         "$uv" venv --quiet --no-project --python "$python" .venv || fail "uv could not make .venv with $python (above)."
     fi
     rm -f .venv/.stamp .venv/.bench-stamp
+    echo "$cpu" >.venv/.cpu
+    lock=envs/lock.txt
+    if [ "$cpu" = 1 ] && [ "$(uname -s)" = Linux ]; then
+        lock=.venv/lock-without-cuda.txt
+        without_cuda >"$lock"
+    fi
     # Build constraints: the two packages that come as source are built with the locked setuptools, hashes checked.
-    "$uv" pip sync --compile-bytecode --python .venv/bin/python --require-hashes --build-constraints envs/lock.txt envs/lock.txt ||
+    "$uv" pip sync --compile-bytecode --python .venv/bin/python --require-hashes --build-constraints envs/lock.txt "$lock" ||
         fail "the locked packages could not be installed (above). Mend the cause and say \"make env\" again; what was already fetched is kept."
+    [ "$lock" = envs/lock.txt ] || install_for_cpu
     "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable . ||
         fail "the project itself could not be installed (above)."
     .venv/bin/python -c 'import sys, snakemake, torch, torchvision
@@ -87,6 +114,25 @@ build_bench() {
     touch .venv/.bench-stamp
 }
 
+# What requirements.in pins, as the constraints of pyproject.toml: so `uv sync` takes the tested versions.
+constrain() {
+    "$python" - <<'EOF'
+import re
+from pathlib import Path
+
+lines = Path("envs/requirements.in").read_text(encoding="utf-8").splitlines()
+pins = [line.partition("#")[0].strip() for line in lines if not line.startswith("#") and line.strip()]
+project = Path("pyproject.toml")
+text = project.read_text(encoding="utf-8")
+written = "".join(f'    "{pin}",\n' for pin in pins)
+found = re.compile(r"(?m)^(constraint-dependencies = \[\n)(?:    .*\n)*(?=\])")
+text = found.sub(lambda match: match[1] + written, text)
+builder = next(pin for pin in pins if pin.startswith("setuptools=="))
+text = re.sub(r"(?m)^(build-constraint-dependencies = ).*$", rf'\g<1>["{builder}"]', text)
+project.write_text(text, encoding="utf-8")
+EOF
+}
+
 # lock NAME OPTION...: NAME.in -> NAME.txt (requirements.in -> lock.txt), for every platform and Python from 3.11 on.
 lock() {
     "$uv" pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes \
@@ -95,6 +141,7 @@ lock() {
 
 remake_locks() {
     bootstrap
+    constrain || fail "the constraints of pyproject.toml could not be written (above)." # first: uv goes by them
     lock envs/bootstrap.in --output-file envs/bootstrap.txt
     lock envs/requirements.in --output-file envs/lock.txt
     lock envs/bench.in --no-deps --output-file envs/bench-lock.txt

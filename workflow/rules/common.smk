@@ -7,7 +7,10 @@ from pathlib import Path
 
 from snakemake.settings.enums import Quietness
 
-SOURCE = Path(workflow.basedir) / "src"
+# This file lies in workflow/rules, wherever the Snakefile is that was started: another workflow may use this as a module.
+HERE = Path(str(workflow.current_basedir)).parents[1]
+AS_MODULE = not workflow.modifier.is_main_snakefile()
+SOURCE = HERE / "src"
 if SOURCE.is_dir():
     sys.path.insert(0, str(SOURCE))
 
@@ -60,7 +63,7 @@ def the_plan():
 
         stopping.same_command_continues(Path(".snakemake"))
         config, *over = layers_of_the_user()
-        plan = make_plan(config.values, Path(workflow.basedir) / "workflow", over)
+        plan = make_plan(config.values, HERE / "workflow", over)
         freeze.freeze(plan, Path("results"))
         return plan
     except UserError as error:
@@ -71,7 +74,14 @@ def layers_of_the_user():
     """config.yaml, --configfile and --config, each read by the same rules; Snakemake's own merging knows none of them.
 
     Jobs work by the frozen plan, so they are not given these options: a file may be gone by the time they start.
+    As a module: this workflow's own config.yaml, and over it what the other one gives as `config`.
     """
+    if AS_MODULE:
+        own = layers.read_layer(HERE / "config.yaml")
+        return [
+            layers.Layer("config.yaml", own.values),
+            layers.Layer("the module's config", config),
+        ]
     settings = workflow.config_settings
     user = layers.of_user(
         Path("config.yaml"), settings.configfiles, settings.config_args
@@ -128,13 +138,13 @@ SETTLED = set()
 
 def check_start(jobs):
     """Stop before the first job if results/ is closed, or files that it reads are missing, with one message for all."""
-    names = sorted(
-        job.wildcards.node for job in jobs if job.rule.name in ("bring", "prepare")
-    )
+    names = sorted({job.wildcards.node for job in jobs if "node" in job.wildcards_dict})
+    nodes = [PLAN.nodes[name] for name in names if name in PLAN.nodes]
     try:
         freeze.must_be_frozen()
         presence.must_be_present(
-            [PLAN.nodes[name] for name in names], Path(PLAN.origin["data_root"])
+            [node for node in nodes if node.kind in ("bring", "prepare")],
+            Path(PLAN.origin["data_root"]),
         )
     except UserError as error:
         end_with(error)
