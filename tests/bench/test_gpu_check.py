@@ -9,7 +9,7 @@ import pytest
 
 @pytest.mark.slow
 def test_it_runs_here_on_the_cpu(tmp_path, capsys):
-    words = ["--device", "cpu", "--tiny", "--output", str(tmp_path / "check")]
+    words = ["--device", "cpu", "--tiny", "--minutes", "60", "--output", str(tmp_path / "check")]
     assert gpu_check.main(words) == 0, capsys.readouterr().out
     report = json.loads((tmp_path / "check.json").read_text())
     parts = {part["name"]: part for part in report["parts"]}
