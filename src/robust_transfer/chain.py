@@ -261,15 +261,14 @@ def to_be_made_anew(plan: Plan, results: Path) -> dict[str, str]:
     found = out_of_date(plan, results)
     read: set[str] = set()
     for stem, product in plan.products.items():
-        files = (results / f"{stem}.{ending}" for ending in (*ENDINGS[product.kind], "json"))
-        if f"{stem}.json" in found or not all(path.exists() for path in files):
+        files = (f"{results}/{stem}.{ending}" for ending in (*ENDINGS[product.kind], "json"))
+        if f"{stem}.json" in found or not all(map(os.path.exists, files)):
             read |= set(product.nodes)
     for node in reversed(plan.ancestry(plan.nodes)):  # what reads a node comes before it
-        artifact, card = results / node.artifact, results / node.card
-        gone = not artifact.exists()
-        if gone and node.id in read and card.exists():
+        gone, made = not os.path.exists(f"{results}/{node.artifact}"), os.path.exists(f"{results}/{node.card}")
+        if gone and node.id in read and made:
             found.setdefault(node.card, NEEDED)
-        if node.card in found or not card.exists() or (gone and not store.is_released(artifact)):
+        if node.card in found or not made or (gone and not store.is_released(results / node.artifact)):
             read |= set(node.parents.values())
     return found
 
@@ -281,9 +280,10 @@ def settled(plan: Plan, results: Path, found: Mapping[str, str]) -> set[str]:
     """
     whole: set[str] = set()
     for node in plan.ancestry(plan.nodes):
-        artifact = results / node.artifact
-        is_there = (results / node.card).exists() and (artifact.exists() or store.is_released(artifact))
-        if is_there and node.card not in found and whole.issuperset(node.parents.values()):
+        if node.card in found or not os.path.exists(f"{results}/{node.card}"):
+            continue
+        is_there = os.path.exists(f"{results}/{node.artifact}") or store.is_released(results / node.artifact)
+        if is_there and whole.issuperset(node.parents.values()):
             whole.add(node.id)
     return whole
 
