@@ -4,6 +4,10 @@
 
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
+# A variable of the environment may be called so for other reasons.
+ifneq ($(origin CPU),command line)
+CPU :=
+endif
 CORES ?= all
 ARGS ?=
 CONFIG ?=

@@ -5,11 +5,12 @@ An item's result must not depend on which others are made beside it; then the jo
 
 import logging
 import signal
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robust_transfer.errors import UserError
-from robust_transfer.signals import ASKING
+from robust_transfer.signals import ASKING, end_with_parent
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -85,19 +86,23 @@ def _made_for(connection: "Connection", work: Work, job: "Job", device: Any, ite
 
     for number in ASKING:
         signal.signal(number, signal.SIG_IGN)  # who started this one is asked, too, and ends it
+    end_with_parent(signal.SIGKILL)  # this one hears no other signal, and holds a device's memory
     logger = logging.getLogger("robust_transfer")
     logger.setLevel(logging.INFO)
     logger.addHandler(_Telling(connection))
-    job.calm_torch()
     try:
+        job.calm_torch()
         with computing_in(job.computed.get("precision", "float32")):
             for made in work(job, device, items):
                 connection.send(("made", made))
         connection.send(("computed", job.computed))
     except BrokenPipeError:  # nobody wants it any more
         pass
-    except Exception as error:
+    except (UserError, FloatingPointError) as error:
         connection.send(("error", error))
+    except Exception as error:
+        logger.error("on %s: %s", device, traceback.format_exc())
+        connection.send(("error", RuntimeError(f"{type(error).__name__}: {error}")))
 
 
 class _Telling(logging.Handler):

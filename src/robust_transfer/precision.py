@@ -41,9 +41,17 @@ def computing_in(precision: Precision) -> Iterator[None]:
             each.fp32_precision = word
 
 
-def exactly() -> AbstractContextManager[None]:
-    """For a while, float32: for all that judges."""
-    return computing_in("float32")
+@contextmanager
+def exactly() -> Iterator[None]:
+    """For a while, float32: for all that judges, in the midst of an attack's quicker steps, too."""
+    convolutions: Any = torch.backends.mkldnn.conv  # type: ignore[attr-defined]
+    before = convolutions.fp32_precision
+    try:
+        with computing_in("float32"):
+            convolutions.fp32_precision = "ieee" if before == "bf16" else before
+            yield
+    finally:
+        convolutions.fp32_precision = before
 
 
 def current() -> Precision:

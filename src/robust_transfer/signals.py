@@ -1,12 +1,23 @@
 """Being asked to stop: a training saves its state first."""
 
+import ctypes
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 """kill and a cluster's end of time; Ctrl-C; the warning that a cluster sends ahead of the end of time; a terminal that
 is closed."""
+
+
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(number: int) -> None:
+    """Have this process get a signal when the one that started it ends, however that ends. On Linux alone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 class Interrupted(Exception):

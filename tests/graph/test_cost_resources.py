@@ -57,7 +57,10 @@ def test_a_training_on_several_gpus_takes_the_memory_of_as_many_processes():
     needed = 0
     for node in of[1].nodes.values():
         one, four = asked[1].memory_mb(node), asked[4].memory_mb(node)
-        if node.kind not in ("pretrain", "transfer"):
+        divided = KINDS[node.kind].streams and KINDS[node.kind].gpu
+        if divided:
+            assert four == pytest.approx(5 * one, abs=5) or one == of[1].origin["machine"]["memory_mb"]
+        elif node.kind not in ("pretrain", "transfer"):
             assert four == one
         elif one > of[1].origin["machine"]["memory_mb"]:
             assert four == pytest.approx(4 * one, abs=4)
@@ -67,7 +70,8 @@ def test_a_training_on_several_gpus_takes_the_memory_of_as_many_processes():
     assert needed
 
 
-def test_what_several_gpus_made_counts_for_each_of_them(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["processes", "devices"])
+def test_what_several_gpus_made_counts_for_each_of_them(tmp_path, monkeypatch, name):
     plan = planned("davchev")
     node = one(plan, "pretrain")
 
@@ -78,7 +82,7 @@ def test_what_several_gpus_made_counts_for_each_of_them(tmp_path, monkeypatch):
         return [each.seconds for each in timed if each.kind == "pretrain"]
 
     assert seconds() == [2.0]
-    monkeypatch.setitem(ABOUT, "computed", {"precision": "float32", "processes": 4})
+    monkeypatch.setitem(ABOUT, "computed", {"precision": "float32", name: 4})
     assert seconds() == [8.0]
 
 

@@ -307,6 +307,13 @@ def test_libyaml_and_pyyaml_read_the_same(monkeypatch):
     assert quick == [read_text(text, "text") for text in texts] and len(texts) > 10
 
 
+def test_what_only_libyaml_would_take_is_refused():
+    with pytest.raises(UserError, match="not allowed"):
+        read_assignments(["seed=\udcff"])
+    with pytest.raises(UserError, match="line 1, column 3"):
+        read_text("a:\t1", "text")
+
+
 def test_merge_keys_keep_their_order():
     assert list(
         read_text("a: &a {x: 1, y: 2}\nb: &b {z: 0, x: 5}\nc: {w: 1, <<: [*a, *b], y: 3}", "text")["c"].items()
@@ -403,8 +410,10 @@ def test_a_part_of_the_config():
 
 
 def blocks():
-    """The code blocks of docs/config.md."""
-    return re.findall(r"^```\w*\n(.*?)^```$", (REPOSITORY / "docs/config.md").read_text(encoding="utf-8"), re.M | re.S)
+    """The code blocks of docs/config.md that are for files of one's own and for the screen."""
+    return re.findall(
+        r"^```(?:yaml)?\n(.*?)^```$", (REPOSITORY / "docs/config.md").read_text(encoding="utf-8"), re.M | re.S
+    )
 
 
 def test_the_page_says_what_happens(workspace, tmp_path):

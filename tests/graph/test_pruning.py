@@ -48,6 +48,19 @@ def test_a_node_that_is_asked_for_has_a_job(made):
     assert workspace.planned("--force", card) == [f"craft {node.id}"]
 
 
+def test_what_is_asked_for_together_waits_for_each_other(made):
+    """A node that is made anew takes its old card away first: what reads it must not run then."""
+    workspace, plan = made
+    node = one(plan, "transfer")
+    parent = plan.nodes[node.parents["start"]]
+    cards = [f"results/{parent.card}", f"results/{node.card}"]
+    for options in (["-n", "--until", "all"], ["-n", "--force"], ["-n"]):
+        text = workspace.snakemake(options[0], "--debug-dag", *cards, *options[1:]).stdout
+        assert f"selected job {parent.kind}\n    wildcards: node={parent.id}" in text, options
+    jobs = workspace.snakemake("-n", "--force", *cards, "--quiet", "host").stdout
+    assert re.findall(r"^Job \d+: (\w+) ", jobs, re.MULTILINE) == [parent.kind, node.kind]
+
+
 def card_gone(results, node):
     (results / node.card).unlink()
 

@@ -93,6 +93,24 @@ def test_the_step_is_that_of_the_whole_batch(name, tmp_path, monkeypatch, caplog
     assert "batches of 12 pass in 3 parts" in caplog.text
 
 
+def test_a_network_without_buffers_is_split_too(tmp_path, monkeypatch):
+    build = files.build
+
+    def without(*given):
+        net = build(*given)
+        for module in net.modules():
+            for name in [*module._buffers]:
+                kept = module._buffers.pop(name)
+                setattr(module, name, kept)
+        assert not [*net.buffers()]
+        return net
+
+    monkeypatch.setattr(files, "build", without)
+    card = Card(monkeypatch, 4)
+    trained(recipe(), tmp_path)
+    assert card.seen[:4] == [12, 6, 4, 4]
+
+
 def test_batch_norm_counts_each_part_by_itself_and_what_failed_not_at_all(tmp_path, monkeypatch):
     of = recipe(trained_statistics="update")
     Card(monkeypatch, 4)

@@ -145,15 +145,17 @@ def test_a_training_in_bfloat16_ends_with_float32_weights_near_those_of_float32(
     assert all(torch.equal(tensor, trained(tmp_path, precision="bf16")[name]) for name, tensor in rounded.items())
 
 
-def test_compiled_blocks_compute_the_same_under_their_old_names(tmp_path, monkeypatch):
+@pytest.mark.parametrize("word", ["float32", "tf32", "bf16"])
+def test_compiled_blocks_compute_the_same_under_their_old_names(tmp_path, monkeypatch, word):
     made = []
 
     def backend(graph, inputs):
         made.append(graph)
         return graph.forward
 
+    torch.compiler.reset()  # torch compiles a block again only so many times in a process
     monkeypatch.setattr(precision, "BACKEND", backend)
-    plain, compiled = trained(tmp_path), trained(tmp_path, compile=True)
+    plain, compiled = trained(tmp_path, precision=word), trained(tmp_path, precision=word, compile=True)
     assert len(made) > 3  # blocks in training and evaluation mode, and the copy that is attacked
     assert list(plain) == list(compiled)
     assert all(torch.allclose(plain[name], compiled[name], atol=1e-5) for name in plain)

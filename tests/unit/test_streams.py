@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from robust_transfer import devices
 from robust_transfer.attacks.budget import BudgetError, to_float
 from robust_transfer.attacks.craft import Crafting, craft, zero_gradients
 from robust_transfer.cost.networks import size_of
@@ -226,6 +227,60 @@ def test_what_goes_wrong_on_one_of_two_devices_is_said(place, monkeypatch):
     job._checked["model"] = place.root / "broken-model"
     with pytest.raises(UserError, match=r"images 0 to 249: .* has diverged"):
         craft_stage.run(job)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (FloatingPointError("it has diverged"), (FloatingPointError, "it has diverged")),
+        (AttributeError("no such thing"), (RuntimeError, "AttributeError: no such thing")),
+    ],
+)
+def test_an_error_of_another_process_is_told_with_its_place(error, told, monkeypatch):
+    said = []
+
+    class Connection:
+        send = staticmethod(said.append)
+
+    class Sick(Job):
+        def calm_torch(self):
+            raise error
+
+    monkeypatch.setattr(devices, "end_with_parent", lambda number: None)
+    monkeypatch.setattr(devices.signal, "signal", lambda *_: None)
+    before = logging.getLogger("robust_transfer").handlers[:]
+    devices._made_for(Connection, None, Sick(None, {}, {}, None, None, 1, None), "cpu", [0])
+    logging.getLogger("robust_transfer").handlers[:] = before
+    *logged, (kind, content) = said
+    assert (kind, type(content), str(content)) == ("error", *told)
+    assert bool(logged) is isinstance(error, AttributeError)
+    assert not logged or "calm_torch" in logged[0][1].msg
+
+
+def test_certificates_of_two_precisions_are_not_put_together(place):
+    class Asked:
+        signal = None
+
+        def __bool__(self):
+            return True
+
+    def state(**computed):
+        job = place.job("certify", {"smoothing": SMOOTHING, "split": "test", "seed": 1}, "data", "model")
+        job.computed.update(computed)
+        return certify_stage.State(job, Asked())
+
+    first = state(precision="bf16")
+    first.certificates.append((1, 0.5, 1, 200))
+    first.save()
+    assert state(precision="bf16").certificates == [(1, 0.5, 1, 200)]
+    assert state().certificates == state(precision="float32").certificates == []
+    first.path.unlink()
+
+
+def test_a_machine_that_names_no_gpus_has_one(monkeypatch):
+    job = Job(None, {}, {"device": "cpu"}, None, None, 1, None)
+    job.__dict__["device"] = torch.device("cuda")
+    assert job.devices == [torch.device("cuda")]
 
 
 # ---- memory --------------------------------------------------------------------------------------------------------

@@ -158,8 +158,8 @@ def _card(path: Path) -> dict[str, Any] | None:
 def _processes(card: Mapping[str, Any]) -> int:
     """On how many devices it was made at once."""
     computed = card.get("computed")
-    found = computed.get("processes", 1) if isinstance(computed, dict) else 1
-    return found if isinstance(found, int) else 1
+    told = [computed.get(name) for name in ("processes", "devices")] if isinstance(computed, dict) else []
+    return max([1, *(count for count in told if isinstance(count, int))])
 
 
 def _device(card: Mapping[str, Any]) -> str | None:

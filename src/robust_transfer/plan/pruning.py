@@ -21,7 +21,8 @@ def leave_out(workflow: "Workflow", cards: Collection[str]) -> None:
 
     async def collect(self: DAG, job: Any, known_producers: dict[Any, Any]) -> Any:
         if is_plain(workflow):
-            known_producers |= {file: None for file in job.unique_input if file in cards}
+            left_out = (file for file in job.unique_input if file in cards and file not in self.targetfiles)
+            known_producers |= dict.fromkeys(left_out)
         async for found in plain(self, job, known_producers):
             yield found
 
@@ -35,7 +36,7 @@ def is_plain(workflow: "Workflow") -> bool:
     and options that force, omit or reinterpret jobs by what they are.
     """
     how = workflow.dag_settings
-    special = (how.forceall, how.forcerun, how.until, how.omit_from, how.batch, how.target_jobs)
+    special = (how.forceall, how.forcetargets, how.forcerun, how.until, how.omit_from, how.batch, how.target_jobs)
     return not (
         workflow.executor_plugin is None
         or workflow.touch

@@ -96,11 +96,11 @@ def _composed(text: str) -> yaml.Node | None:
     """The node that a YAML text composes to; what libyaml refuses PyYAML's own parser has the words for."""
     # Each level takes a bracket or a column. libyaml's composer knows no limit, and dies of a stack that is full.
     levels = text.count("[") + text.count("{") + max(map(len, text.splitlines()), default=0)
-    if levels > 1_500:
+    if levels > 1_500 or "\t" in text:  # libyaml takes tabs where PyYAML and the standard do not
         return yaml.compose(text, _CoreLoader)
     try:
         return yaml.compose(text, _QuickLoader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, UnicodeEncodeError):
         return yaml.compose(text, _CoreLoader)
 
 

@@ -10,7 +10,6 @@ Only on Linux, and only for nodes that a local Snakemake runs; a cluster job is 
 """
 
 import contextlib
-import ctypes
 import gc
 import marshal
 import os
@@ -26,6 +25,7 @@ from robust_transfer.errors import UserError
 from robust_transfer.plan import freeze
 from robust_transfer.run.client import PASSED_ON, address, is_same_user
 from robust_transfer.run.command import arguments_of, make
+from robust_transfer.signals import end_with_parent
 
 IDLE_SECONDS = 30
 PRELOADED = (
@@ -118,7 +118,7 @@ class Server:
         """In the forked child: the client's place, then the node, then the end of the process."""
         status = 1
         try:
-            ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: when its server ends, a node saves and ends
+            end_with_parent(signal.SIGTERM)  # when its server ends, a node saves and ends
             os.setsid()
             self.selector.close()
             self.listening.close()

@@ -126,6 +126,7 @@ class State:
 
     def __init__(self, job: Job, stop: "StopRequest"):
         self.path, self.run, self.stop = job.checkpoint.with_suffix(".json"), job.node.id, stop
+        self.precision = job.computed.get("precision", "float32")
         self.every, self.saved_at = job.machine["checkpoint_seconds"], time.monotonic()
         self.certificates, self.begun = self._read()
 
@@ -148,18 +149,21 @@ class State:
         from robust_transfer.store import write_json
 
         more = {"begun": begun.numbers()} if begun else {}
-        write_json(self.path, {"run": self.run, "certificates": self.certificates} | more)
+        state = {"run": self.run, "precision": self.precision, "certificates": self.certificates}
+        write_json(self.path, state | more)
         self.saved_at = time.monotonic()
         if self.stop.signal is not None:
             raise Interrupted(self.stop.signal)
 
     def _read(self) -> "tuple[list[Certificate], Tally | None]":
-        """What an earlier run of the same node had saved; nothing where that is damaged or another node's."""
+        """What an earlier run of the same node had saved; nothing where that is damaged, another node's, or computed in
+        another precision: all of a table is of one classifier.
+        """
         from robust_transfer.smoothing.certify import Certificate, Tally
 
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
-            if content["run"] != self.run:
+            if (content["run"], content.get("precision", "float32")) != (self.run, self.precision):
                 return [], None
             begun = Tally(*content["begun"]) if "begun" in content else None
             return [Certificate(*each) for each in content["certificates"]], begun

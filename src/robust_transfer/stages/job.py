@@ -65,7 +65,7 @@ class Job:
 
         if self.device.type != "cuda":
             return [self.device]
-        count = min(self.machine["gpus"], torch.cuda.device_count())
+        count = min(self.machine.get("gpus", 0), torch.cuda.device_count())
         return [torch.device("cuda", i) for i in range(count)] if count > 1 else [self.device]
 
     def calm_torch(self) -> None:

@@ -29,8 +29,9 @@ class Gradients:
 
     def __init__(self, network: nn.Module, objective: Objective, group: Group, parts: int = 1):
         self.network, self.objective, self.group, self.parts = network, objective, group, parts
+        self._may_run_out = may_run_out(network)
         # What a pass changes before it runs out of memory: batch norm's statistics.
-        self._kept = [(buffer, buffer.clone()) for buffer in network.buffers()] if may_run_out(network) else []
+        self._kept = [(buffer, buffer.clone()) for buffer in network.buffers()] if self._may_run_out else []
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
         """The loss of a batch of batches.stream, a scalar without gradients.
@@ -38,7 +39,7 @@ class Gradients:
         Raises:
             UserError: where memory does not hold the batch, and it cannot be split further.
         """
-        if not self._kept:
+        if not self._may_run_out:
             return self._of(images, labels, indices)
         draws, free = _draws(images), self.objective.free
         moved = free.delta if free else None

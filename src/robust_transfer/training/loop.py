@@ -98,7 +98,7 @@ def train(
     if progress.iteration:
         log.info("continuing at iteration %d (epoch %d)", progress.iteration, progress.iteration // per_epoch + 1)
 
-    gradients = Gradients(network, objective, group, progress.parts)
+    gradients = Gradients(network, objective, group, progress.parts if group.part.count == 1 else 1)
     saved_at = time.monotonic()
     pace = Pace("iterations", length, progress.iteration, at_most=schedule.decay == "plateau")
     losses = progress.losses

@@ -5,7 +5,6 @@ they end with it. All of them read the same data and the same saved state, draw 
 steps: after every iteration's gradients are put together their networks are equal.
 """
 
-import ctypes
 import dataclasses
 import logging
 import multiprocessing
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from robust_transfer.data.batches import Part
 from robust_transfer.errors import UserError
 from robust_transfer.recipes import Recipe
-from robust_transfer.signals import ASKING, Interrupted
+from robust_transfer.signals import ASKING, Interrupted, end_with_parent
 from robust_transfer.stages.job import Job
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,6 @@ PATIENCE = timedelta(hours=2)
 """How long a process waits for the others before it gives up."""
 MOURNING = 10.0
 """Seconds in which a process notices by itself that another one has ended, before it is ended."""
-PR_SET_PDEATHSIG = 1
 
 
 class Group:
@@ -165,7 +163,7 @@ def started(job: Job, count: int) -> Iterator[Group]:
         torch.set_num_threads(job.threads)
 
 
-LOST = "another process of this training ended (its last words are above); the same command continues"
+LOST = "another process of this training ended; unless its last words, above, name a fault, the same command continues"
 
 
 def _watch(processes: list[Any], over: threading.Event) -> None:
@@ -193,8 +191,7 @@ def _follow(job: Job, part: Part, port: int) -> None:
     """The whole of another process."""
     for number in ASKING:
         signal.signal(number, signal.SIG_IGN)  # number 0 says when to stop
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent(signal.SIGKILL)
     from robust_transfer.training.run import follow
 
     try:
