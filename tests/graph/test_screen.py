@@ -235,6 +235,13 @@ def test_lists_of_files_are_cut_short_but_for_the_log():
     assert len(record.reason) < WIDTH + 50
 
 
+def test_what_stands_before_a_list_counts_too():
+    files = [f"results/evaluate/{n:052}.json" for n in range(100)]
+    record = SimpleNamespace(reason=f"Input files updated by another job: {', '.join(files)}")
+    assert len(", ".join(files[:2])) == WIDTH and shorten(record)
+    assert record.reason == f"Input files updated by another job: {files[0]}, and 99 others"
+
+
 # ---- a run ---------------------------------------------------------------------------------------------------------
 
 

@@ -25,14 +25,14 @@ def shorten(record: logging.LogRecord) -> bool:
 def _few_of_part(part: str) -> str:
     """`Missing output files: a, b, c` of a reason."""
     head, colon, files = part.partition(": ")
-    return f"{head}{colon}{', '.join(_few(files.split(', ')))}"
+    return f"{head}{colon}{', '.join(_few(files.split(', '), WIDTH - len(head)))}"
 
 
-def _few(files: Sequence[str]) -> list[str]:
+def _few(files: Sequence[str], width: int = WIDTH) -> list[str]:
     """The first ones, one at least, and how many others there are."""
     shown: list[str] = []
     for file in files:
-        if shown and len(", ".join([*shown, file])) > WIDTH:
+        if shown and len(", ".join([*shown, file])) > width:
             return [*shown, f"and {len(files) - len(shown):,} others"]
         shown.append(file)
     return shown
