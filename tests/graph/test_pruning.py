@@ -6,23 +6,12 @@ from collections import Counter
 
 import pytest
 
-from pretend import one, pretend
+from pretend import one
 from robust_transfer import store
 from robust_transfer.stages.node import KINDS
-from workspace import TINY, Workspace
 
 WHOLE = ("--until", "all")
 """Options that want the whole graph, and plan no other jobs."""
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A workspace in which all of a study is made, as it seems, and its plan."""
-    workspace = Workspace(tmp_path_factory.mktemp("pruning") / "clone")
-    workspace.lay(TINY)
-    plan = workspace.plan()
-    pretend(plan, workspace.results)
-    return workspace, plan
 
 
 def considered(workspace, *options):
@@ -32,32 +21,29 @@ def considered(workspace, *options):
     return Counter(rule for rule, _ in found if rule in KINDS)
 
 
-def test_no_job_is_made_for_a_node_with_which_all_is_well(made):
-    workspace, plan = made
-    assert considered(workspace) == {}
+def test_no_job_is_made_for_a_node_with_which_all_is_well(pretended, plan):
+    assert considered(pretended) == {}
     everything = Counter(node.kind for node in plan.nodes.values())
     for options in (["-n", "--forceall"], ["-n", "-R", "evaluate"], ["--touch"], ["-n", *WHOLE]):
-        assert considered(workspace, *options) == everything, options
+        assert considered(pretended, *options) == everything, options
 
 
-def test_a_node_that_is_asked_for_has_a_job(made):
-    workspace, plan = made
+def test_a_node_that_is_asked_for_has_a_job(pretended, plan):
     node = one(plan, "craft")
     card = f"results/{node.card}"
-    assert workspace.planned(card) == []
-    assert workspace.planned("--force", card) == [f"craft {node.id}"]
+    assert pretended.planned(card) == []
+    assert pretended.planned("--force", card) == [f"craft {node.id}"]
 
 
-def test_what_is_asked_for_together_waits_for_each_other(made):
+def test_what_is_asked_for_together_waits_for_each_other(pretended, plan):
     """A node that is made anew takes its old card away first: what reads it must not run then."""
-    workspace, plan = made
     node = one(plan, "transfer")
     parent = plan.nodes[node.parents["start"]]
     cards = [f"results/{parent.card}", f"results/{node.card}"]
     for options in (["-n", "--until", "all"], ["-n", "--force"], ["-n"]):
-        text = workspace.snakemake(options[0], "--debug-dag", *cards, *options[1:]).stdout
+        text = pretended.snakemake(options[0], "--debug-dag", *cards, *options[1:]).stdout
         assert f"selected job {parent.kind}\n    wildcards: node={parent.id}" in text, options
-    jobs = workspace.snakemake("-n", "--force", *cards, "--quiet", "host").stdout
+    jobs = pretended.snakemake("-n", "--force", *cards, "--quiet", "host").stdout
     assert re.findall(r"^Job \d+: (\w+) ", jobs, re.MULTILINE) == [parent.kind, node.kind]
 
 
@@ -99,27 +85,15 @@ def product_gone(results, node):
         (product_gone, "evaluate"),
     ],
 )
-def test_the_same_is_planned_as_by_the_whole_graph(made, tmp_path, mishap, kind):
-    workspace, plan = made
-    kept = tmp_path / "results"
-    shutil.copytree(workspace.results, kept)
-    try:
-        mishap(workspace.results, one(plan, kind))
-        assert workspace.planned() == workspace.planned(*WHOLE)
-        assert workspace.planned() or mishap is released
-    finally:
-        shutil.rmtree(workspace.results)
-        shutil.move(kept, workspace.results)
+def test_the_same_is_planned_as_by_the_whole_graph(pretended, plan, mishap, kind):
+    mishap(pretended.results, one(plan, kind))
+    assert pretended.planned() == pretended.planned(*WHOLE)
+    assert pretended.planned() or mishap is released
 
 
-def test_after_a_change_the_graph_has_what_comes_of_it_alone(made):
-    workspace, plan = made
+def test_after_a_change_the_graph_has_what_comes_of_it_alone(pretended, plan):
     node = one(plan, "transfer")
     behind = {i for i, each in plan.nodes.items() if node in plan.ancestry([i])}
-    kept = workspace.root / "kept"
-    shutil.move(workspace.results / node.folder, kept)
-    try:
-        assert considered(workspace) == Counter(plan.nodes[i].kind for i in behind)
-        assert workspace.planned() == [f"transfer {node.id}"]
-    finally:
-        shutil.move(kept, workspace.results / node.folder)
+    shutil.rmtree(pretended.results / node.folder)
+    assert considered(pretended) == Counter(plan.nodes[i].kind for i in behind)
+    assert pretended.planned() == [f"transfer {node.id}"]
