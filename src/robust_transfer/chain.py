@@ -265,10 +265,9 @@ def to_be_made_anew(plan: Plan, results: Path) -> dict[str, str]:
         if f"{stem}.json" in found or not all(map(os.path.exists, files)):
             read |= set(product.nodes)
     for node in reversed(plan.ancestry(plan.nodes)):  # what reads a node comes before it
-        gone, made = not os.path.exists(f"{results}/{node.artifact}"), os.path.exists(f"{results}/{node.card}")
-        if gone and node.id in read and made:
+        if node.id in read and (results / node.card).exists() and not (results / node.artifact).exists():
             found.setdefault(node.card, NEEDED)
-        if node.card in found or not made or (gone and not store.is_released(results / node.artifact)):
+        if node.card in found or not is_there(node, results):
             read |= set(node.parents.values())
     return found
 
@@ -280,12 +279,16 @@ def settled(plan: Plan, results: Path, found: Mapping[str, str]) -> set[str]:
     """
     whole: set[str] = set()
     for node in plan.ancestry(plan.nodes):
-        if node.card in found or not os.path.exists(f"{results}/{node.card}"):
-            continue
-        is_there = os.path.exists(f"{results}/{node.artifact}") or store.is_released(results / node.artifact)
-        if is_there and whole.issuperset(node.parents.values()):
+        if node.card not in found and whole.issuperset(node.parents.values()) and is_there(node, results):
             whole.add(node.id)
     return whole
+
+
+def is_there(node: Node, results: Path) -> bool:
+    """Whether a node's card is there, and its artifact unless that was let go on purpose; neither is looked into."""
+    if not os.path.exists(f"{results}/{node.card}"):
+        return False
+    return os.path.exists(f"{results}/{node.artifact}") or store.is_released(results / node.artifact)
 
 
 def copies(results: Path, study: str) -> dict[Path, Path]:

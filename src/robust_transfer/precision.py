@@ -61,7 +61,14 @@ def current() -> Precision:
 
 def autocast(images: Tensor) -> AbstractContextManager[object]:
     """What a network's pass of N x C x H x W images is made in; its results are to be made float32 after it."""
-    return torch.autocast(images.device.type, torch.bfloat16) if _now == "bf16" else nullcontext()
+    return torch.autocast(images.device.type, torch.bfloat16) if current() == "bf16" else nullcontext()
+
+
+def as_float(values: Any) -> Any:
+    """A tensor, or several, as float32 where they were made in another precision; else untouched, as None is."""
+    if current() == "float32" or values is None:
+        return values
+    return [each.float() for each in values] if isinstance(values, list | tuple) else values.float()
 
 
 def compile_blocks(blocks: list[nn.Module]) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 
-from robust_transfer.precision import autocast, current, exactly
+from robust_transfer.precision import as_float, autocast, exactly
 
 if TYPE_CHECKING:
     from robust_transfer.models.classifier import Classifier
@@ -46,7 +46,7 @@ class ReadyModel(nn.Module):
         """What the model's forward does, in evaluation mode; float32 in any precision."""
         with autocast(images):
             logits = self.network(images)
-        return logits if current() == "float32" else logits.float()
+        return as_float(logits)
 
     @torch.no_grad()
     def refresh(self, model: nn.Module) -> Self:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robust_transfer.errors import UserError
 from robust_transfer.models.heads import HeadWeights, new_head
-from robust_transfer.precision import autocast, current, exactly
+from robust_transfer.precision import as_float, autocast, exactly
 from robust_transfer.specs.parts import Trainable
 
 VALUES_AT_ONCE = 10_000_000
@@ -98,8 +98,7 @@ class Classifier(nn.Module):
             with autocast(images):
                 features = self.features(images)
                 logits = self.head(features)
-            seen = Observed(stages, features, logits, inputs[0] if unit else None)
-            return seen if current() == "float32" else _as_floats(seen)
+            return Observed(*map(as_float, (stages, features, logits, inputs[0] if unit else None)))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -168,20 +167,6 @@ class Classifier(nn.Module):
 def holds_weights(module: nn.Module) -> bool:
     """Whether a module itself, its children left aside, has parameters."""
     return next(module.parameters(recurse=False), None) is not None
-
-
-def as_float(values: Any) -> Any:
-    """A tensor, or several, as float32 where they were made in another precision; else untouched."""
-    if current() == "float32" or values is None:
-        return values
-    return [each.float() for each in values] if isinstance(values, list | tuple) else values.float()
-
-
-def _as_floats(seen: Observed) -> Observed:
-    return Observed(
-        [as_float(each) for each in seen.stages],
-        *(as_float(each) for each in (seen.features, seen.logits, seen.unit_input)),
-    )
 
 
 def _last(parts: list[nn.Module], count: int, what: str) -> list[nn.Module]:

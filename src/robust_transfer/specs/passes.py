@@ -65,6 +65,14 @@ class Ahead:
             raise Unknown(f"how many {split} images there are")
         return found
 
+    def shown(self, split: str, batch: int, more: int = 0) -> float:
+        """Bytes of a batch of a split's images: a byte a value as they are stored, four as pixels, and some more.
+
+        Raises:
+            Unknown: where their size or number is not known.
+        """
+        return (5 + more) * self.values * min(batch, self.count(split))
+
     @property
     def classes(self) -> int:
         """How many classes there are; 1,000 where that is not known, which only bounds what an attack tries."""

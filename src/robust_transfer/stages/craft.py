@@ -128,8 +128,8 @@ def passes(ahead: Ahead) -> Iterator[Passes]:
 
 
 def holds(ahead: Ahead) -> float:
-    """A batch: clean, a byte a value, as pixels, four bytes, and as it is written, two."""
-    return 7 * ahead.values * min(BATCH, ahead.count(ahead.spec.split))
+    """A batch, and two bytes a value as it is written."""
+    return ahead.shown(ahead.spec.split, BATCH, more=2)
 
 
 def writes(ahead: Ahead) -> float:

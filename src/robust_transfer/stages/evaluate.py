@@ -115,9 +115,8 @@ def passes(ahead: Ahead) -> Iterator[Passes]:
 
 
 def holds(ahead: Ahead) -> float:
-    """A batch: clean, a byte a value, as pixels, four bytes, and of examples two and eight while they are checked."""
-    each = 15 if "examples" in ahead.specs else 5
-    return each * ahead.values * min(ahead.at_once, ahead.count(_split(ahead)))
+    """A batch, and of examples two bytes a value, and eight while they are checked."""
+    return ahead.shown(_split(ahead), ahead.at_once, more=10 if "examples" in ahead.specs else 0)
 
 
 def _split(ahead: Ahead) -> SplitName:

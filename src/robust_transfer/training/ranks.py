@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from robust_transfer.data.batches import Part
+from robust_transfer.data.batches import WHOLE, Part
 from robust_transfer.errors import UserError
 from robust_transfer.recipes import Recipe
 from robust_transfer.signals import ASKING, Interrupted, end_with_parent
@@ -38,7 +38,7 @@ MOURNING = 10.0
 class Group:
     """The processes of a training, as one of them sees them. part: its share of every batch."""
 
-    def __init__(self, part: Part = Part()):  # noqa: B008 (it is immutable)
+    def __init__(self, part: Part = WHOLE):
         self.part = part
 
     @property
@@ -110,9 +110,7 @@ def count_for(job: Job, recipe: Recipe) -> int:
         UserError: where several would compile.
     """
     asked, size = max(1, job.machine.get("gpus", 0)), recipe.schedule.batch_size
-    there = asked if job.machine["device"] == "cpu" else 1
-    if asked > 1 and job.device.type == "cuda":
-        there = torch.cuda.device_count()
+    there = asked if job.machine["device"] == "cpu" else len(job.devices)
     if there < asked:
         log.warning("machine.gpus is %d, but here is %d; the training takes that", asked, there)
     among = range(min(asked, there), 1, -1)

@@ -34,10 +34,10 @@ def run(job: Job) -> dict[str, Any]:
     Raises:
         UserError, Interrupted: see train.
     """
-    recipe = _with_chosen(job)
+    recipe, tuned = _recipe(job)
     with started(job, count_for(job, recipe)) as group:
         network, spec, channels, data, history = _made(job, recipe, group)
-    files.save(job.output, network, spec, channels, data.classes, tuned=_chosen(job))
+    files.save(job.output, network, spec, channels, data.classes, tuned=tuned)
     job.beside[HISTORY] = as_csv(history)
     metrics = {name: value for name, value in history[-1].items() if name not in ("lr", "seconds")}
     if recipe.schedule.select == "best_validation":
@@ -47,7 +47,8 @@ def run(job: Job) -> dict[str, Any]:
 
 def follow(job: Job, group: Group) -> None:
     """The same in a process that only helps: it writes nothing."""
-    _made(job, _with_chosen(job), group)
+    recipe, _ = _recipe(job)
+    _made(job, recipe, group)
 
 
 def _made(
@@ -82,11 +83,11 @@ def _made(
     return network, spec, channels, data, history
 
 
-def _with_chosen(job: Job) -> Recipe:
-    """The recipe with the values that it takes from a choice."""
+def _recipe(job: Job) -> tuple[Recipe, dict[str, float]]:
+    """The recipe with the values that it takes from a choice among other runs; and these."""
     recipe: Recipe = job.spec
     tuned = _chosen(job)
-    return recipe.with_values(tuned) if tuned else recipe
+    return recipe.with_values(tuned) if tuned else recipe, tuned
 
 
 def as_csv(history: list[dict[str, float]]) -> str:
