@@ -67,8 +67,9 @@ class Checkpoint:
 # ---- a file --------------------------------------------------------------------------------------------------------
 
 
-def read(file: Path, entry: str | None = None) -> Checkpoint:
-    """What a checkpoint file holds. entry: which of several state dicts in it is meant, like `model_ema`.
+def read(file: Path, entry: str | None = None, usual: Collection[str] = ()) -> Checkpoint:
+    """What a checkpoint file holds. entry: which of several state dicts in it is meant, like `model_ema`. usual: which
+    one is taken where none is named, the first that is there.
 
     Raises:
         UserError: where the file is missing, cannot be read without running what is in it, or holds no state dict, or
@@ -79,6 +80,8 @@ def read(file: Path, entry: str | None = None) -> Checkpoint:
     found = dict(_state_dicts(_content(file)))
     if not found:
         raise UserError(f"{file} holds no state dict (names and tensors); save one")
+    if entry is None:
+        entry = next((each for each in usual if each in found), None)
     if entry is None and len(found) > 1:
         first, *_ = found
         raise UserError(f"{file} holds several state dicts: {', '.join(found)}; say which by `entry: {first}`")

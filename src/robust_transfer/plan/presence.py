@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from robust_transfer.errors import UserError
+from robust_transfer.models import zoo
 from robust_transfer.plan.graph import Node
 from robust_transfer.plan.specs import AnyDataset
 from robust_transfer.stages.node import KINDS
@@ -45,6 +46,9 @@ def must_be_present(nodes: Iterable[Node], data_root: Path) -> None:
 def _missing_weights(node: Node, folder: Path) -> list[str]:
     """The line on a file of weights that is missing, and nobody fetches. folder: data_root/weights."""
     spec = KINDS["bring"].parse(node.spec)
+    if spec.robustbench:
+        sentence = zoo.needs(spec.robustbench, folder / spec.path)
+        return [f"  - {node.slug}: {sentence}"] if sentence else []
     if spec.hub or spec.file is None or (folder / spec.path).exists():
         return []
     return [f"  - {node.slug}: {folder / spec.path} missing; put the checkpoint there"]

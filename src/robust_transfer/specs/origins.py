@@ -24,6 +24,10 @@ class Origin(Spec):
     """
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
     """The commit of that repository, 40 hex digits: a branch would move."""
+    robustbench: str | None = None
+    """A network of RobustBench's model zoo, by data set, threat model and name: cifar10/Linf/Carmon2019Unlabeled. Its
+    file, robustbench/cifar10/Linf/Carmon2019Unlabeled.pt below data_root/weights, is fetched where it is not there yet.
+    """
     entry: str | None = None
     """Which of several state dicts in the file, like model_ema."""
     sha256: Sha256 | None = None
@@ -31,21 +35,43 @@ class Origin(Spec):
 
     @model_validator(mode="after")
     def _one_origin(self):
-        if (self.weights is None) == (self.file is None):
-            raise ValueError("weights: give either the published name of the weights, or a file")
+        if self.origins_given != 1:
+            raise ValueError("weights: give either the published name of the weights, or a file, or robustbench")
         self._of_a_file()
         return self
+
+    @property
+    def origins_given(self) -> int:
+        """How many of the three origins it names."""
+        return sum(each is not None for each in (self.weights, self.file, self.robustbench))
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether its file is fetched where it is not there; what it is fetched by tells the bytes without a sha256."""
+        return bool(self.hub or self.robustbench)
 
     @property
     def path(self) -> str | None:
         """Where the file lies below data_root/weights; a whole path as it is."""
         if self.hub and self.file:
             return f"hub/{self.hub.replace('/', '--')}/{self.revision}/{self.file}"
+        if self.robustbench:
+            return f"robustbench/{self.robustbench}.pt"
         return self.file
 
     def _of_a_file(self) -> None:
+        if self.robustbench:
+            from robust_transfer.models import zoo  # which parses networks
+
+            try:
+                zoo.entry(self.robustbench)
+            except ValueError as error:
+                raise ValueError(f"robustbench: {error}") from None
+            if self.entry is not None:
+                raise ValueError("entry: RobustBench says which state dict of its file it takes; take entry away")
         for name in ("sha256", "entry", "hub"):
-            if getattr(self, name) is not None and self.file is None:
+            of_a_file = self.file or (self.robustbench and name != "hub")
+            if getattr(self, name) is not None and not of_a_file:
                 raise ValueError(f"{name}: it belongs to a file; give file")
         if (self.hub is None) != (self.revision is None):
             raise ValueError("revision: hub and revision go together; give the repository and its commit")

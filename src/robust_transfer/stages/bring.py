@@ -1,4 +1,4 @@
-"""bring: a model that was trained elsewhere, by its torchvision name or from a checkpoint file.
+"""bring: a model that was trained elsewhere, by its torchvision name, from a checkpoint file or RobustBench's zoo.
 
 Parents: data, of a model that is evaluated as it is: the images and classes it must fit; own, of one to transfer from,
 where it is known: the data set of its own classes, on which its accuracy is measured first.
@@ -14,6 +14,7 @@ from pydantic import model_validator
 
 from robust_transfer import store
 from robust_transfer.errors import UserError
+from robust_transfer.models import zoo
 from robust_transfer.models.families import AnyNetwork
 from robust_transfer.specs.origins import Origin
 from robust_transfer.stages.job import Job
@@ -53,10 +54,11 @@ def run(job: Job) -> dict[str, Any]:
     from robust_transfer.models import checkpoints, files, fits
 
     network, folder = job.spec.network, job.data_root / "weights"
-    if job.spec.file:
-        if job.spec.hub:
-            _fetch(job.spec, folder)
-        checkpoint, origin = _checked(folder / job.spec.path, job.spec.sha256, job.spec.entry), job.spec.path
+    if job.spec.path:
+        file, origin = folder / job.spec.path, job.spec.path
+        if job.spec.is_fetched and not file.is_file():
+            _fetch(job.spec, file)
+        checkpoint = _checked(file, job.spec)
     else:
         state, origin = network.published(job.spec.weights, folder)
         checkpoint = checkpoints.unwrapped(state, origin)
@@ -66,6 +68,8 @@ def run(job: Job) -> dict[str, Any]:
         raise UserError(f"{origin} holds weights that are not finite; fetch it again")
     about: dict[str, Any] = {"origin": origin, "classes": found.classes}
     about |= {"names": found.layout} if found.layout else {}
+    if job.spec.path and not job.spec.sha256:
+        about["sha256"] = store.sha256_of(folder / job.spec.path)
     for role in (role for role in ("data", "own") if job.has(role)):
         data = tensors.load(job.parent(role), data_root=job.data_root)
         if found.headless:
@@ -106,15 +110,16 @@ def _must_be_better_than_chance(origin: str, accuracy: float, classes: int, data
         )
 
 
-def _fetch(origin: Bring, folder: Path) -> None:
-    """Fetch a file of the Hugging Face hub, where it is not there yet. folder: data_root/weights.
+def _fetch(origin: Bring, file: Path) -> None:
+    """Fetch a file of RobustBench's zoo, or of the Hugging Face hub.
 
     Raises:
         UserError: where the library for that is missing, or the file cannot be had.
     """
-    file, hub, name = folder / str(origin.path), str(origin.hub), str(origin.file)
-    if file.is_file():
+    if origin.robustbench:
+        zoo.fetch(origin.robustbench, file)
         return
+    hub, name = str(origin.hub), str(origin.file)
     by_hand = f"put {name} of {hub} at {file} by hand"
     try:
         from huggingface_hub import hf_hub_download
@@ -131,20 +136,23 @@ def _fetch(origin: Bring, folder: Path) -> None:
         raise UserError(f"{name} of {hub} can't be fetched ({reason}); {by_hand}") from None
 
 
-def _checked(file: Path, sha256: str | None, entry: str | None) -> "Checkpoint":
-    """What a file holds, if it is the one with this sha256 (where one is given).
+def _checked(file: Path, origin: Bring) -> "Checkpoint":
+    """What a file holds, if it is the one with the origin's sha256 (where that has one).
 
     Raises:
         UserError: as checkpoints.read, and for another file.
     """
     from robust_transfer.models import checkpoints
 
+    sha256 = origin.sha256
     if sha256 and file.is_file() and (found := store.sha256_of(file)) != sha256:
         raise UserError(
             f"{file} has the sha256 {found}, not {sha256}; put the right file there, or, if this one is meant, "
             "`robust-transfer inspect FILE --record` (and mend the sha256, if the config has one)"
         )
-    return checkpoints.read(file, entry)
+    if origin.robustbench:
+        return checkpoints.read(file, zoo.entry(origin.robustbench).state, zoo.USUAL)
+    return checkpoints.read(file, origin.entry)
 
 
 def _as_described(network: AnyNetwork, checkpoint: "Checkpoint", origin: str) -> AnyNetwork:
@@ -167,7 +175,7 @@ def _as_described(network: AnyNetwork, checkpoint: "Checkpoint", origin: str) ->
 
 def slug(spec: Bring, parents: Mapping[str, Node]) -> str:
     """`resnet50.IMAGENET1K_V1`, or with the file's name."""
-    name = spec.weights or re.sub(r"[^A-Za-z0-9-]+", "-", PurePosixPath(spec.file or "").stem)
+    name = spec.weights or re.sub(r"[^A-Za-z0-9-]+", "-", PurePosixPath(spec.path or "").stem)
     return f"{spec.network.slug}.{name}"
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BeforeValidator, ValidationError
 
+from robust_transfer.models import zoo
 from robust_transfer.plan import build, weights
 from robust_transfer.plan.config import Settings
 from robust_transfer.plan.graph import Node, Plan
@@ -273,6 +274,9 @@ class Study(Generic[S]):
         if origin.weights and (sentence := checks.weights_of_others(network)):
             self._mistaken(f"{self.name}.{key}{path}", sentence)
             return Model(build.bring(self.plan, network, NOTHING), network, data or own)
+        if origin.robustbench and (sentence := zoo.differs(origin.robustbench, network)):
+            self._mistaken(f"{self.name}.{key}.robustbench", sentence)
+            return Model(build.bring(self.plan, network, NOTHING), network, data or own)
         if origin.path and origin.sha256 is None:
             origin = origin.with_(sha256=self._sha256(origin, f"{self.name}.{key}.file"))
         if isinstance(origin, Brought) and origin.data and data is None:
@@ -284,10 +288,10 @@ class Study(Generic[S]):
         """That of a brought file: as it was recorded, or else as it is. path: where the config names it.
 
         Returns:
-            None of one of a hub that was not recorded: its commit says enough.
+            None of one that is fetched and was not recorded: its commit, or its id on Google Drive, says enough.
         """
         name = str(origin.path)
-        if (recorded := weights.recorded().get(name)) or origin.hub:
+        if (recorded := weights.recorded().get(name)) or origin.is_fetched:
             return recorded
         there = Path(self.settings.data_root) / "weights" / name
         if there.is_file():

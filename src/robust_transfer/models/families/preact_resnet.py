@@ -21,6 +21,7 @@ KUANGLIU = Layout(
     stages="layer{}",
     parts={"conv1": "stem", "bn": "tail.0", "linear": "head"},
     within={"shortcut.0": "shortcut"},
+    idle=("model_preact_hl1",),  # Andriushchenko & Flammarion 2020 keep their first layers under this name as well
     asks={
         "shortcut_of": "activated (kuangliu, and RobustBench's PreActBlockV2) or input (its PreActBlock, and Wong et "
         "al. 2020)"

@@ -39,11 +39,13 @@ class Source(Brought):
 
     @model_validator(mode="after")
     def _one_origin(self):  # in place of Origin's
-        origins = sum(each is not None for each in (self.recipe, self.weights, self.file))
+        origins = (self.recipe is not None) + self.origins_given
         if (self.recipe and self.data is None) or (self.data and not origins):
             raise ValueError("recipe: a source that is trained here has both data and recipe")
         if origins != 1:
-            raise ValueError("recipe: give data and recipe, or torchvision's name of the weights, or a file")
+            raise ValueError(
+                "recipe: give data and recipe, or torchvision's name of the weights, or a file, or robustbench"
+            )
         self._of_a_file()
         if self.recipe and self.recipe.network:
             raise ValueError("recipe.network: a source's network stands beside its recipe; take it away here")

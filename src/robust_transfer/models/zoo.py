@@ -1,0 +1,152 @@
+"""RobustBench's model zoo: which of its networks are of our families, and where their files lie (robustbench.yaml).
+
+RobustBench's package is not needed: its names are known here, and its files are read as every other checkpoint.
+"""
+
+import difflib
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from robust_transfer.errors import UserError
+from robust_transfer.models.families import AnyNetwork
+from robust_transfer.plan.reading import read_yaml
+from robust_transfer.specs.networks import Network, Normalise
+
+BEGINNINGS = (b"PK\x03\x04", b"\x80\x02")
+"""Of files of torch.save: a zip archive, or a pickle of before."""
+USUAL = ("state_dict", "")
+"""The state dict that RobustBench takes of a file with several: under this key, or at the top."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network of the zoo.
+
+    network: as the config has it. normalised: whether its class has a normaliser, or expects none; else its file has.
+    drive: the id of its file on Google Drive. state: the state dict in the file that is it; the usual one unless given.
+    """
+
+    network: Network
+    normalised: bool
+    drive: str
+    state: str | None = None
+
+    @property
+    def address(self) -> str:
+        """Where a browser gets the file."""
+        return f"https://drive.google.com/file/d/{self.drive}"
+
+
+@cache
+def _zoo() -> dict[str, Any]:
+    return read_yaml(Path(__file__).with_name("robustbench.yaml"))
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """All that can be brought, by names like cifar10/Linf/Carmon2019Unlabeled."""
+    known, parse = _zoo()["networks"], TypeAdapter(AnyNetwork).validate_python
+    networks = {key: (parse(values), "normalise" in values) for key, values in known.items()}
+    return {
+        f"{group}/{name}": Entry(*networks[key], drive, *state)
+        for group, names in _zoo()["zoo"].items()
+        for name, (key, drive, *state) in names.items()
+    }
+
+
+def entry(name: str) -> Entry:
+    """A network of the zoo.
+
+    Raises:
+        ValueError: that says why it can't be brought, and which of its data set and threat model can be.
+    """
+    if name in entries():
+        return entries()[name]
+    group = name.rpartition("/")[0]
+    able = [each.rpartition("/")[2] for each in entries() if each.startswith(f"{group}/")]
+    why = next((why for why, names in _zoo()["others"].items() if name in names), None)
+    if why:
+        raise ValueError(f"{name} is {why}, and of no family here; of {group} can be brought: {', '.join(able)}")
+    known = [*entries(), *(each for names in _zoo()["others"].values() for each in names)]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    those = f"of {group} can be brought: {', '.join(able)}" if able else f"write one of {', '.join(_zoo()['zoo'])}/NAME"
+    raise ValueError(f"RobustBench's model zoo has no {name}{hint}; {those}")
+
+
+def differs(name: str, network: Network) -> str | None:
+    """What is wrong where the config has another network than the zoo's class of this name, and the remedy."""
+    zoo = entry(name)
+    wanted, said = zoo.network.canonical(), network.canonical()
+    if {**wanted, "normalise": None} == {**said, "normalise": None} and (not zoo.normalised or _same(zoo, network)):
+        return None
+    values = zoo.network.model_dump(mode="json", exclude_unset=True)
+    values = {"family": values.pop("family"), **{key: values[key] for key in sorted(values, key="normalise".__eq__)}}
+    return f"{name} is another network than {network.slug} in the config; describe it as {_in_yaml(values)}"
+
+
+def _same(zoo: Entry, network: Network) -> bool:
+    """Whether both are normalised alike, and the network says so: what it is by default is refused with a file that
+    holds no normaliser.
+    """
+    ours, theirs = network.normalise, zoo.network.normalise
+    if not isinstance(ours, Normalise) or not isinstance(theirs, Normalise):
+        return ours == theirs
+    return ours != Normalise() and theirs.agrees(ours)
+
+
+def _in_yaml(value: Any) -> str:
+    """Plain values on one line, as YAML has them."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_in_yaml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_in_yaml, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def needs(name: str, file: Path) -> str | None:
+    """What is wrong where a network's file can't be there when it is wanted, and the remedy."""
+    from importlib.util import find_spec
+
+    if file.exists() or find_spec("gdown"):
+        return None
+    return (
+        f"{file} missing, and gdown, which fetches it, is not installed: pip install gdown, or {_by_hand(name, file)}"
+    )
+
+
+def fetch(name: str, file: Path) -> None:
+    """Fetch a network's file from Google Drive, where RobustBench keeps it.
+
+    Raises:
+        UserError: where gdown is missing, or Drive gives no checkpoint.
+    """
+    if sentence := needs(name, file):
+        raise UserError(f"robustbench {name}: {sentence}")
+    import gdown
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        gdown.download(id=entry(name).drive, output=str(part), quiet=True)
+        with open(part, "rb") as content:
+            beginning = content.read(4)
+        if not beginning.startswith(BEGINNINGS):
+            raise OSError("Google Drive gave something else than a checkpoint")
+        part.replace(file)
+    except Exception as error:  # gdown raises its own errors, and those of requests
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserError(f"robustbench {name} can't be fetched ({first}); {_by_hand(name, file)}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _by_hand(name: str, file: Path) -> str:
+    return f"put {entry(name).address} at {file} by hand"
