@@ -55,8 +55,11 @@ KINDS_OF = {"a": "pretrain", "b": "evaluate", "c": "evaluate", "claims/one": "cl
 OF_STUDIES = {"one": ["a", "b", "claims/one"], "two": ["a", "c", "d"]}
 
 
+EXPECTED = {"a": 40.0, "b": 2.0, "c": 2.0, "d": 4.0, "claims/one": 1.0}
+
+
 def begun(left=("b", "c", "claims/one", "d"), **recorded) -> Progress:
-    return Progress(KINDS_OF, OF_STUDIES, {*left}, recorded)
+    return Progress(KINDS_OF, OF_STUDIES, {*left}, EXPECTED, recorded)
 
 
 def test_things_are_counted_study_by_study():
@@ -76,29 +79,56 @@ def test_things_are_counted_study_by_study():
     assert progress.finish("d", 5.0) == ["two"] and progress.left == set()
 
 
-def test_the_time_left_is_that_of_cards_then_that_of_this_run():
-    assert begun().seconds_left(0.0) is None
-    progress = begun(evaluate=4.0, claim=1.0)
-    assert progress.seconds_left(0.0) == pytest.approx(13.0)
-    assert progress.seconds_left(0.0, "one") == pytest.approx(5.0)
+def test_the_time_left_is_what_is_expected_times_how_much_longer_it_takes():
+    assert begun().seconds_left(0.0) is None, "nothing has been made by which it could be told"
+    progress = begun(a=40.0)  # as expected
+    assert progress.seconds_left(0.0) == pytest.approx(9.0)
+    assert progress.seconds_left(0.0, "one") == pytest.approx(3.0)
     progress.begin("b", 0.0)
     progress.begin("c", 0.0)  # two at a time, each half done
-    assert progress.seconds_left(2.0) == pytest.approx((2 + 2 + 4 + 1) / 2)
-    progress.finish("b", 30.0)
-    progress.finish("c", 30.0)  # now an evaluation took 30 s, and two of them 30 s
-    assert progress.seconds_left(30.0, "two") == pytest.approx(15.0)
+    assert progress.seconds_left(1.0) == pytest.approx((1 + 1 + 4 + 1) / 2)
+    slow = begun(a=400.0)  # ten times as long as expected, and so is in part what no card tells of
+    times = (20 + 400) / (20 + 40)
+    assert slow.seconds_left(0.0) == pytest.approx(9.0 * times)
+    evaluations = (20 * times + 0.0) / 20
+    assert slow.seconds_left(0.0, "two") == pytest.approx(6.0 * evaluations)
 
 
-def test_a_kind_without_a_card_is_held_against_those_with_one():
-    alone = begun(left=["a"], evaluate=0.2).seconds_left(0.0)
-    assert begun(left=["a"], evaluate=2.0).seconds_left(0.0) == pytest.approx(10 * alone) and alone > 1
+def test_a_kind_comes_to_be_known_by_itself():
+    kinds = {f"{kind} {n}": kind for kind in ("pretrain", "craft") for n in range(200)}
+    progress = Progress(kinds, {"all": [*kinds]}, {*kinds}, dict.fromkeys(kinds, 1.0))
+    for n in range(100):  # one at a time, a second each
+        progress.begin(f"craft {n}", float(n))
+        progress.finish(f"craft {n}", float(n + 1))
+    assert progress.seconds_left(100.0) == pytest.approx(300, rel=0.01)
+    for n in range(20):  # twenty seconds each
+        progress.begin(f"pretrain {n}", 100 + 20.0 * n)
+        progress.finish(f"pretrain {n}", 120 + 20.0 * n)
+    assert progress.seconds_left(500.0) == pytest.approx(100 + 20 * 180, rel=0.25)
+
+
+def test_what_is_running_counts_as_work_done():
+    """A run begins with small things, and then its first long trainings go on: they are no sign of slowness."""
+    kinds = {"set": "prepare"} | {f"model {n}": "pretrain" for n in range(100)}
+    expected = {name: 1.0 if name == "set" else 60.0 for name in kinds}
+    progress = Progress(kinds, {"all": [*kinds]}, {*kinds}, expected)
+    progress.begin("set", 0.0)
+    progress.finish("set", 1.0)
+    for n in range(2):
+        progress.begin(f"model {n}", 1.0)
+    for now in (1.0, 10.0, 19.0, 21.0, 40.0, 60.0):
+        assert progress.seconds_left(now) == pytest.approx(3000 - now, rel=0.03), now
 
 
 def test_what_was_there_counts_as_made_and_its_cards_say_how_long_it_took(pretended, plan):
     node = one(plan, "pretrain")
     progress = of_run(plan, [*plan.nodes, *plan.products, None], {node.id}, pretended.results, 0.0)
     assert progress.counts() == (len(plan.nodes) + len(plan.products) - 1, len(plan.nodes) + len(plan.products), 0)
-    assert progress.recorded == dict.fromkeys({n.kind for n in plan.nodes.values()}, SECONDS)
+    looked_at = progress.recorded.keys()
+    assert looked_at < plan.nodes.keys() and {*progress.recorded.values()} == {SECONDS}
+    assert {plan.nodes[i].kind for i in looked_at} == {n.kind for n in plan.nodes.values()}
+    assert progress.expected.keys() == looked_at | {node.id}
+    assert 0 < min(progress.expected.values()) < progress.expected[node.id]
     with_data = of_run(plan, [node.id], {node.id}, pretended.results, 0.0)
     assert with_data.counts("davchev") == (1, 2, 0), "a node stands for all that it is made from"
     first = one(plan, "prepare")

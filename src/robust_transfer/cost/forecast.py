@@ -12,7 +12,7 @@ from robust_transfer.cost.rates import Rates
 from robust_transfer.errors import UserError
 from robust_transfer.plan.graph import ENDINGS, Plan
 from robust_transfer.plan.mistakes import did_you_mean
-from robust_transfer.plan.priorities import ways_to_the_end
+from robust_transfer.plan.priorities import seconds_of, ways_to_the_end
 from robust_transfer.results.status import MADE, Status
 from robust_transfer.specs.passes import Unknown
 
@@ -181,6 +181,15 @@ def rates_of(plan: Plan, results: Path, teraflops: float | None = None) -> Rates
     gpu, threads = is_on_gpu(plan), plan.origin["machine"]["threads"]
     device, timed = rates.recorded(results, Path(plan.origin["data_root"]), gpu, threads)
     return rates.fitted(timed, rates.assumed(gpu, threads, teraflops), device)
+
+
+def expected(plan: Plan, ids: Iterable[str]) -> dict[str, float]:
+    """Seconds that nodes take on a machine of which nothing is known; only how they compare is to be relied on.
+
+    Where what a node computes is not known, its kind has them.
+    """
+    known = Forecast(plan, ids, Rates(rates.assumed(is_on_gpu(plan), plan.origin["machine"]["threads"])), False).costs
+    return {i: known[i].seconds if i in known else seconds_of(plan.nodes[i].kind) for i in ids}
 
 
 def behind(plan: Plan, targets: Iterable[str]) -> list[str]:

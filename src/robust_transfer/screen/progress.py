@@ -1,19 +1,21 @@
 """How far a run is, study by study, and how long it still takes."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from robust_transfer import store
+from robust_transfer.cost.forecast import expected
 from robust_transfer.plan.graph import PRODUCTS, Plan
-from robust_transfer.plan.priorities import seconds_of
+from robust_transfer.plan.priorities import OTHERS
 
 MOST_CARDS = 40
 """Of each kind, whose seconds are looked at before a run."""
+PRIOR = 20.0
+"""Seconds of a kind that count as if they had been as expected from what is known of all kinds; of all, as expected."""
 BY_RULE = {"tabulate": "tables/{study}/{name}", "draw": "figures/{study}/{name}", "judge": "{claims}"}
 
 
@@ -29,14 +31,15 @@ class Progress:
     """Counts what a run makes.
 
     kinds: of each thing that is asked for, made or not, the kind. studies: the things behind each study.
-    left: the things that this run has to make. recorded: seconds of earlier nodes by kind, as their cards say.
-    started: the clock's time at which the run began.
+    left: the things that this run has to make. expected: seconds of each thing, by the cost model. recorded: things
+    made earlier, and the seconds that they took by their cards. started: the clock's time at which the run began.
     """
 
     kinds: dict[str, str]
     studies: dict[str, list[str]]
     left: set[str]
-    recorded: dict[str, float] = field(default_factory=dict)
+    expected: Mapping[str, float] = field(default_factory=dict)
+    recorded: Mapping[str, float] = field(default_factory=dict)
     started: float = 0.0
 
     def __post_init__(self) -> None:
@@ -44,8 +47,18 @@ class Progress:
         self.running: dict[str, float] = {}
         self.failed: dict[str, None] = {}
         self.most = 1  # at a time
-        self._walls: dict[str, list[float]] = {}
-        self._worked: Counter[str] = Counter()
+        self._took: dict[str, float] = defaultdict(float)
+        self._should: dict[str, float] = defaultdict(float)
+        self._made: list[str] = []
+        for thing, seconds in self.recorded.items():
+            self._learn(thing, seconds)
+
+    def _learn(self, thing: str, seconds: float) -> None:
+        self._took[self.kinds[thing]] += seconds
+        self._should[self.kinds[thing]] += self._expected(thing)
+
+    def _expected(self, thing: str) -> float:
+        return self.expected.get(thing, OTHERS)
 
     def begin(self, thing: str, now: float) -> None:
         """A job for it is started, or handed to a cluster."""
@@ -59,9 +72,8 @@ class Progress:
         if thing not in self.left:
             return []
         self.left.remove(thing)
-        kind = self.kinds[thing]
-        self._worked[kind] += 1
-        self._walls.setdefault(kind, []).append(now - self.running.pop(thing, now))
+        self._made.append(thing)
+        self._learn(thing, now - self.running.pop(thing, now))
         return [study for study, things in self.studies.items() if thing in things and not self.is_unfinished(study)]
 
     def fail(self, thing: str) -> None:
@@ -81,27 +93,28 @@ class Progress:
     def seconds_left(self, now: float, study: str | None = None) -> float | None:
         """How long the run, or what a study needs of it, goes on; None where nothing is known.
 
-        What is left, by what its kinds took, at the rate at which this run has worked so far; at first, as if as many
-        jobs as have run at a time did so without a pause.
+        What is expected of all that is left, times how much longer its kind takes than expected, at the rate at which
+        this run has worked so far; at first, as if as many jobs as have run at a time did so without a pause.
         """
-        seconds = self._by_kind()
         things = self.left if study is None else self.left & {*self.studies[study]}
         if not things:
             return 0.0
-        if not seconds:
+        if not self._took:
             return None
-        left = sum(seconds(self.kinds[t]) - min(now - self.running.get(t, now), seconds(self.kinds[t])) for t in things)
-        worked = sum(count * seconds(kind) for kind, count in self._worked.items())
+        seconds = self._seconds()
+        begun = {thing: min(now - since, seconds(thing)) for thing, since in self.running.items()}
+        left = sum(seconds(thing) - begun.get(thing, 0.0) for thing in things)
+        worked = sum(map(seconds, self._made)) + sum(begun.values())
         elapsed = now - self.started
         return left * elapsed / worked if worked and elapsed > 20 else left / self.most
 
-    def _by_kind(self) -> Any:
-        """Seconds of a kind: as in this run, else as recorded, else as usual, held against the former."""
-        known = self.recorded | {kind: fmean(walls) for kind, walls in self._walls.items()}
-        usual = sum(seconds_of(kind) for kind in known)
-        if not usual:
-            return None
-        return lambda kind: known.get(kind, seconds_of(kind) * sum(known.values()) / usual)
+    def _seconds(self) -> Callable[[str], float]:
+        """What a thing takes: what is expected of it, times how much longer than expected its kind took so far."""
+        of_all = (PRIOR + sum(self._took.values())) / (PRIOR + sum(self._should.values()))
+        times = {
+            kind: (PRIOR * of_all + self._took[kind]) / (PRIOR + self._should[kind]) for kind in {*self.kinds.values()}
+        }
+        return lambda thing: times[self.kinds[thing]] * self._expected(thing)
 
 
 def of_run(
@@ -124,11 +137,13 @@ def of_run(
         if study in asked_for or not asked_for  # of others are at most nodes that they share with these
     }
     left = {thing for thing in to_make if thing in wanted}
-    seconds: dict[str, list[float]] = {}
+    looked_at, recorded = Counter[str](), dict[str, float]()
     for thing, kind in wanted.items():
-        if thing not in left and kind not in PRODUCTS and len(seconds.setdefault(kind, [])) < MOST_CARDS:
+        if thing not in left and kind not in PRODUCTS and looked_at[kind] < MOST_CARDS:
+            looked_at[kind] += 1
             found = (store.glance(results / plan.nodes[thing].card) or {}).get("seconds")
             if isinstance(found, int | float):
-                seconds[kind].append(found)
-    recorded = {kind: fmean(each) for kind, each in seconds.items() if each}
-    return Progress(wanted, {study: things for study, things in studies.items() if things}, left, recorded, now)
+                recorded[thing] = found
+    nodes = [thing for thing in wanted if thing in plan.nodes and (thing in left or thing in recorded)]
+    studies = {study: things for study, things in studies.items() if things}
+    return Progress(wanted, studies, left, expected(plan, nodes), recorded, now)
