@@ -40,7 +40,7 @@ onsuccess:
 
 
 rule all:
-    default_target: not AS_MODULE
+    default_target: IS_FIRST
     input:
         everything_of(None),
     message:

@@ -310,6 +310,17 @@ def test_where_no_key_is_to_blame_the_node_is_named(nodes):
     assert sentence.startswith("mine: node digits-0to4.resnet8w16.nat.clean: the model tells 5 classes apart")
 
 
+# ---- the machine -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind, name", [("sources", "Low"), ("methods", "Head")])
+def test_a_recipe_that_is_compiled_on_several_gpus(data_root, kind, name):
+    over = {kind: {name: {"recipe": {"compile": True}}}}
+    words = "a training on several GPUs is not compiled, and machine.gpus is 2; write false, or gpus: 1"
+    assert own(data_root, over, machine={"gpus": 2}) == [f"custom.{kind}.{name}.recipe.compile: {words}"]
+    assert own(data_root, over, machine={"gpus": 1}) == []
+
+
 # ---- what networks say of themselves ---------------------------------------------------------------------------------
 
 NETWORKS = [

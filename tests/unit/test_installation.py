@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import venv
 import zipfile
@@ -19,7 +20,7 @@ from robust_transfer.cli.init import PARTS
 REPOSITORY = Path(__file__).parents[2]
 UV = REPOSITORY / ".venv-bootstrap/bin/uv"
 TOP = ("pyproject.toml", "README.md", "LICENSE")
-BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -36,16 +37,26 @@ def of_workflow(root):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built from a copy of what git has, so that nothing else can get into it."""
+def copy(tmp_path_factory):
+    """A copy of what git has, so that nothing else can get into what is built from it."""
     copy = tmp_path_factory.mktemp("copy")
     names = command("git", "-C", REPOSITORY, "ls-files", "-z", "--", "src", *PARTS, *TOP).split("\0")
     for name in filter(None, names):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, copy / name)
-    command(sys.executable, "-c", BUILD, copy / "dist", cwd=copy)
-    (path,) = (copy / "dist").glob("*.whl")
+    return copy
+
+
+def built(folder, form):
+    """What setuptools makes of a folder: a wheel or an sdist."""
+    command(sys.executable, "-c", BUILD, f"build_{form}", folder / form, cwd=folder)
+    (path,) = (folder / form).iterdir()
     return path
+
+
+@pytest.fixture(scope="module")
+def wheel(copy):
+    return built(copy, "wheel")
 
 
 def test_the_citation_is_of_this_version():
@@ -71,6 +82,17 @@ def test_the_wheel_has_all_that_a_user_needs(wheel):
     assert data == {str(path) for path in of_workflow(REPOSITORY)}
     tracked = command("git", "-C", REPOSITORY, "ls-files", "src").split()
     assert {name.removeprefix("src/") for name in tracked if not name.endswith(".md")} <= {*names}
+
+
+def test_a_wheel_that_is_built_from_the_sdist_is_the_same(copy, wheel, tmp_path):
+    """The sdist is all that a package index or conda-forge would have."""
+    with tarfile.open(built(copy, "sdist")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (root,) = tmp_path.iterdir()
+    assert of_workflow(root) == of_workflow(REPOSITORY)
+    with zipfile.ZipFile(built(root, "wheel")) as again, zipfile.ZipFile(wheel) as first:
+        assert {*again.namelist()} == {*first.namelist()}
+        assert all(again.read(name) == first.read(name) for name in first.namelist() if "RECORD" not in name)
 
 
 @pytest.mark.slow

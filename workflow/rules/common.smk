@@ -10,15 +10,24 @@ from snakemake.settings.enums import Quietness
 # This file lies in workflow/rules, wherever the Snakefile is that was started: another workflow may use this as a module.
 HERE = Path(str(workflow.current_basedir)).parents[1]
 AS_MODULE = not workflow.modifier.is_main_snakefile()
-SOURCE = HERE / "src"
-if SOURCE.is_dir():
-    sys.path.insert(0, str(SOURCE))
+IS_FIRST = not workflow.default_target
+"""Whether no rule is before these: `all` is then what snakemake makes that is given no target."""
+if (HERE / "src").is_dir():
+    sys.path.insert(0, str(HERE / "src"))
 
-import robust_transfer
+try:
+    import robust_transfer
+except ModuleNotFoundError as error:
+    if error.name != "robust_transfer":
+        raise
+    sys.exit(
+        "the package robust-transfer is not installed beside Snakemake; install it with pip, or use a clone"
+    )
 
 # Unfolded by `robust-transfer init`, the workflow lies elsewhere than its code, which is the installed package's.
 SOURCE = Path(robust_transfer.__file__).parents[1]
 
+from robust_transfer.cli import init
 from robust_transfer.errors import UserError
 from robust_transfer import store
 from robust_transfer.chain import out_of_date, settled, to_be_made_anew
@@ -36,6 +45,10 @@ from robust_transfer.plan import (
 )
 from robust_transfer.screen import display, progress, short
 from robust_transfer.stages.node import KINDS
+
+if not HERE.is_dir():
+    # A module from a repository elsewhere, of which Snakemake fetches the rules alone.
+    HERE = init.workflow()
 
 logging.getLogger("snakemake.logging").addFilter(short.shorten)
 scheduling.one_round_at_a_time()

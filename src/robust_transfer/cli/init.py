@@ -51,6 +51,6 @@ def workflow() -> Path:
         return clone
     files = metadata.files("robust-transfer") or ()
     for file in files:
-        if file.name == "Snakefile" and (found := Path(str(file.locate()))).exists():
+        if file.match("robust-transfer/Snakefile") and (found := Path(str(file.locate()))).exists():
             return found.parent
     raise UserError("the workflow was not installed with the package; install it with pip or uv, or use a clone")

@@ -61,7 +61,7 @@ class Resources:
     def memory_mb(self, node: Node, attempt: int = 1) -> int:
         """That a job may take: what the node needs with a margin, but at least the config's; as much more for each
         attempt, as too little may be what ended the one before. A training has a process on each of its GPUs; what
-        passes over images in parts has one more, which puts these together.
+        divides its images among them has one more, which puts these together.
         """
         least: int = self.machine["memory_mb"]
         try:
@@ -69,5 +69,5 @@ class Resources:
         except Unknown:
             needed = 0.0
         gpus, kind = max(1, self.machine["gpus"]), KINDS[node.kind]
-        processes = gpus if kind.spec is Recipe else gpus + 1 if kind.streams and kind.gpu and gpus > 1 else 1
+        processes = gpus if kind.spec is Recipe else gpus + 1 if kind.divides and gpus > 1 else 1
         return max(least, math.ceil(MEMORY * needed * processes)) * attempt

@@ -6,7 +6,7 @@ Only what is certain is refused: what is not known of data or networks before th
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +69,7 @@ def misfits(plan: Plan, data_root: Path) -> Iterator[Misfit]:
         if data is None:
             continue
         if isinstance(spec, Recipe):
+            yield from _of_compiling(node, spec, plan.origin.get("machine", {}))
             yield from _of_training(node, spec, data, facts)
             if spec.inputs.attack:
                 yield from _of_budget(node, spec.inputs.attack, facts)
@@ -144,6 +145,13 @@ def _of_classes(node: Node, model: Model, data: Node, facts: Facts) -> Iterator[
     if model.classes and facts.classes and model.classes != facts.classes:
         sentence = f"the model tells {model.classes} classes apart, and {data.slug} has {facts.classes}"
         yield Misfit(node, None, "", f"{sentence}; name a model of the same classes")
+
+
+def _of_compiling(node: Node, recipe: Recipe, machine: Mapping[str, Any]) -> Iterator[Misfit]:
+    """A training that is compiled, on several GPUs. Of what the machine compiles, the config says so itself."""
+    if recipe.compile and (gpus := machine.get("gpus", 0)) > 1:
+        sentence = f"a training on several GPUs is not compiled, and machine.gpus is {gpus}; write false, or gpus: 1"
+        yield Misfit(node, recipe, "compile", sentence)
 
 
 def _of_training(node: Node, recipe: Recipe, data: Node, facts: Facts) -> Iterator[Misfit]:

@@ -12,6 +12,7 @@ from robust_transfer.reference.schema import NULL, OURS, Json, as_text, referenc
 from robust_transfer.studies import switch_effects
 
 SCHEMA, REFERENCE, README = Path("workflow/schema.json"), Path("docs/reference.md"), Path("README.md")
+CONFIG = Path("config/README.md")
 COST, NETWORKS = Path("docs/cost.md"), Path("src/robust_transfer/cost") / TABLE.name
 COMMAND = "robust-transfer schema --write"
 HEAD = f"""# Every key of the config
@@ -19,6 +20,14 @@ HEAD = f"""# Every key of the config
 Written by `{COMMAND}` from the specs' docstrings; `workflow/schema.json` says the same to editors.
 Any value may follow a switch (see README), and a number may be written 8/255. A key without a default must be given by
 some layer; the recipes and scales in `workflow/` give most. See [config.md](config.md)."""
+
+HEAD_OF_CONFIG = f"""# Configuration
+
+Written by `{COMMAND}` from the specs' docstrings. `config.yaml` (`config/config.yaml` is a link to it) says what is
+run: a scale, which is data sets, networks and schedules; the studies; and, laid over what their papers and the scale
+give, whatever values are to be others. Every key is in [docs/reference.md](../docs/reference.md), how layers are laid
+in [docs/config.md](../docs/config.md), where data sets come from in [docs/data.md](../docs/data.md). Scale `mnist`
+needs no data and no GPU."""
 
 
 def page() -> str:
@@ -28,6 +37,12 @@ def page() -> str:
     studies_first = sorted(parts, key=lambda name: (name[0].isupper(), name))
     sections = [_section("The config", made, {}), *(_section(name, parts[name], parts) for name in studies_first)]
     return "\n\n".join([HEAD, *sections]) + "\n"
+
+
+def config_page() -> str:
+    """The page that Snakemake's workflow catalogue shows: the uppermost keys of the config."""
+    made = schema()
+    return "\n\n".join([HEAD_OF_CONFIG, _section("The config", made, {}).replace("](#", f"](../{REFERENCE}#")]) + "\n"
 
 
 def _section(title: str, node: Json, others: Mapping[str, Json]) -> str:
@@ -130,6 +145,7 @@ def files(root: Path) -> dict[Path, str]:
     return {
         root / SCHEMA: as_text(schema()),
         root / REFERENCE: page(),
+        root / CONFIG: config_page(),
         root / README: _with(root / README, "switches", switches(workflow)),
         root / NETWORKS: cost.networks(workflow),
         root / COST: _with(root / COST, "cost", cost.papers(workflow)),

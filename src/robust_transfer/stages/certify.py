@@ -191,4 +191,12 @@ def holds(ahead: Ahead) -> float:
     return 4 * ahead.values * min(BATCH, ahead.spec.smoothing.n0 + ahead.spec.smoothing.n)
 
 
-KIND = Kind(Certify, "certificates.parquet", slug, minutes=720, resumes=True, passes=passes, holds=holds, streams=True)
+KIND = Kind(
+    *(Certify, "certificates.parquet", slug),
+    minutes=720,
+    resumes=True,
+    passes=passes,
+    holds=holds,
+    streams=True,
+    divides=True,
+)

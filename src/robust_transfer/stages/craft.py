@@ -145,4 +145,5 @@ KIND = Kind(
     holds=holds,
     streams=True,
     writes=writes,
+    divides=True,
 )

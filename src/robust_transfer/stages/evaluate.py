@@ -123,4 +123,11 @@ def _split(ahead: Ahead) -> SplitName:
     return ahead.specs["examples"].split if "examples" in ahead.specs else ahead.spec.split
 
 
-KIND = Kind(Evaluate, "outcomes.parquet", slug, minutes=30, passes=passes, holds=holds, streams=True)
+KIND = Kind(
+    *(Evaluate, "outcomes.parquet", slug),
+    minutes=30,
+    passes=passes,
+    holds=holds,
+    streams=True,
+    divides=True,
+)

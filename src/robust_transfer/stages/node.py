@@ -24,6 +24,7 @@ class Kind:
     passes: what it costs: the images that pass through networks. holds: bytes of images that it has in memory at once,
     the prepared data set left aside. streams: whether of that, too, no more than a batch is in memory. writes: bytes of
     its artifact, where it is large and no model. Each raises Unknown where that depends on data that are not there.
+    divides: whether it divides its images among a machine's GPUs (devices.shared_out), in a process for each.
     """
 
     spec: Any
@@ -38,6 +39,7 @@ class Kind:
     holds: Callable[[Ahead], float] = lambda _: 0.0
     streams: bool = False
     writes: Callable[[Ahead], float] = lambda _: 0.0
+    divides: bool = False
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any]:
