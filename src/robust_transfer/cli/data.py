@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The config, what to do, and the form."""
     present.arguments(parser)
     parser.add_argument(
-        "--fetch", nargs="*", metavar="SET", help="have torchvision download these, or all that are missing and it can"
+        "--fetch", nargs="*", metavar="SET", help="download these, or all that are missing and can be downloaded"
     )
     parser.add_argument(
         "--check",

@@ -42,7 +42,7 @@ class Needed:
 
     @property
     def can_be_fetched(self) -> bool:
-        return bool(self.source.fetch)
+        return bool(self.source.fetch) or self.spec.fetches
 
 
 def needed(plan: Plan) -> list[Needed]:
@@ -59,12 +59,19 @@ def needed(plan: Plan) -> list[Needed]:
         known = VISION[name].source if name in VISION else name
         each = found.setdefault(
             (name, *spec.files),
-            Needed(name, spec, [], SOURCES.get(known, YOURS), spec.remedy.format(root=data_root)),
+            Needed(name, spec, [], _source(spec, known, data_root), spec.remedy.format(root=data_root)),
         )
         each.studies += [study for study, ids in of_studies.items() if node.id in ids and study not in each.studies]
     for each in found.values():
         look(each, data_root)
     return list(found.values())
+
+
+def _source(spec: Dataset, name: str, data_root: Path) -> Source:
+    try:
+        return spec.source(data_root) or SOURCES.get(name, YOURS)
+    except UserError:  # of a damaged description, of which `look` says more
+        return YOURS
 
 
 def look(each: Needed, data_root: Path) -> None:
@@ -97,11 +104,16 @@ def chosen(sets: Iterable[Needed], names: Iterable[str], states: Iterable[str]) 
 
 
 def fetch(each: Needed, data_root: Path) -> None:
-    """Have torchvision download a set to where it is read from; nothing happens to what is there.
+    """Have its reader, or torchvision, download a set to where it is read from; nothing happens to what is there.
 
     Raises:
-        UserError: where torchvision cannot, or a download fails: what it says, and where to get the set.
+        UserError: where neither can, or a download fails: what it says, and where to get the set.
     """
+    if each.spec.fetches:
+        each.spec.fetch(data_root)
+        look(each, data_root)
+        each.source = _source(each.spec, each.name, data_root)
+        return
     source = each.source
     if not source.fetch:
         raise UserError(f"{each.name} cannot be fetched; get it from {source.page or 'where it is'} and {each.remedy}")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,7 @@ from robust_transfer.specs.fields import Count, Fraction, Spec, WholeNumber
 
 if TYPE_CHECKING:
     from robust_transfer.data.raw import Arrays, Files
+    from robust_transfer.data.sources import Source
 
 SplitName = Literal["train", "validation", "test"]
 Seed = Annotated[WholeNumber, Field(lt=2**32)]
@@ -41,6 +42,9 @@ class Facts:
 
 class Dataset(Spec):
     """What every data set has. Splits are train, validation (held out of the training part) and test."""
+
+    fetches: ClassVar[bool] = False
+    """Whether its reader itself can download it; see fetch."""
 
     if TYPE_CHECKING:
         reader: str  # the tag that tells the forms apart, a literal in each
@@ -132,6 +136,18 @@ class Dataset(Spec):
     def test_share(self) -> float:
         """The share held out, class by class, for the test split of a set that has none of its own."""
         return 0.0
+
+    def source(self, data_root: Path) -> "Source | None":
+        """Where it comes from and on what terms, where the reader itself knows; data/sources.py has the others."""
+        return None
+
+    def fetch(self, data_root: Path) -> None:
+        """Download it to where it is read from; asked for by `robust-transfer data --fetch` alone.
+
+        Raises:
+            UserError: where that fails.
+        """
+        raise NotImplementedError
 
     def read(self, data_root: Path) -> "Arrays | Files":
         """The undivided set, as it is distributed.
