@@ -95,6 +95,16 @@ def test_what_is_not_known_gets_what_its_kind_says(tmp_path):
     assert found.memory_mb(unknown, 2) == 2 * plan.origin["machine"]["memory_mb"]
 
 
+def test_work_is_what_a_node_takes_with_the_margin_alone(paper):
+    plan, found = paper
+    evaluate = one(plan, "evaluate")
+    seconds = found._rates.seconds("evaluate", found._needs.load(evaluate))
+    assert found.work(evaluate) == pytest.approx((resources.UNCALIBRATED * seconds + resources.EACH) / 60)
+    assert found.work(evaluate, 3) == pytest.approx(3 * found.work(evaluate))
+    assert found.work(one(plan, "pretrain")) > 60
+    assert found.work(one(plan, "prepare")) is None, "what reading files takes, nobody knows"
+
+
 @pytest.mark.slow
 def test_a_cluster_is_asked_for_the_models_minutes_and_a_machine_needs_none(pretended, plan):
     """All that was pretended took two seconds: the margin and the start make ten minutes and a bit."""

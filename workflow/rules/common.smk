@@ -43,6 +43,7 @@ from robust_transfer.plan import (
     scheduling,
     stopping,
 )
+from robust_transfer.run.bundle import of_this_job as in_bundle
 from robust_transfer.screen import display, progress, short
 from robust_transfer.stages.node import KINDS
 
@@ -69,7 +70,7 @@ def started_by_snakemake():
 def the_plan():
     """The plan this Snakemake works by: the frozen one of whoever started it, or a new one from the config."""
     try:
-        jobs.set_environment(SOURCE, warm=not workflow.remote_exec)
+        jobs.set_environment(SOURCE, warm=not workflow.remote_exec or in_bundle() is not None)
         if started_by_snakemake():
             return freeze.thaw(freeze.frozen_path())
         from robust_transfer.studies import make_plan
@@ -306,6 +307,13 @@ def resources():
     return Resources(PLAN, Path("results"))
 
 
+def minutes_of_work(job):
+    """Minutes of work that a job is thought to be, with a margin; None where nobody knows."""
+    if "node" in job.wildcards_dict:
+        return resources().work(node_of(job.wildcards), job.attempt)
+    return job.attempt  # a table, a figure, verdicts or the report
+
+
 def memory(wildcards, attempt):
     """MB that a job may take: more for each attempt, as too little may be what ended the one before."""
     if on_cluster():
@@ -324,3 +332,9 @@ def runtime(wildcards, attempt):
     if on_cluster():
         return resources().minutes(node, attempt)
     return KINDS[node.kind].minutes
+
+
+if on_cluster():
+    from robust_transfer.plan import slurm
+
+    slurm.put_together(minutes_of_work)

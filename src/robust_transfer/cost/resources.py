@@ -18,6 +18,8 @@ MEMORY = 1.5
 """Of memory."""
 START = 10
 """Minutes that every job gets besides: an environment may start slowly on a shared disk."""
+EACH = 2
+"""Seconds that a node takes besides which shares a job with others."""
 WARNING = 6
 """Minutes more for a job that resumes: so long before the end of its time it is asked to save (see the workflow's
 SAVE_SIGNAL), the minute included that Slurm may be early."""
@@ -57,6 +59,20 @@ class Resources:
         if kind.resumes:
             return math.ceil(min(minutes + WARNING, 60 * self.machine["longest_job"]))
         return math.ceil(minutes) * attempt
+
+    def work(self, node: Node, attempt: int = 1) -> float | None:
+        """Minutes that a node is thought to be at work, with the margin; None where nobody knows.
+
+        So it is of those that read files first: there is no model of what that takes.
+        """
+        if node.kind in ("bring", "prepare"):
+            return None
+        try:
+            seconds = self._rates.seconds(node.kind, self._needs.load(node))
+        except Unknown:
+            return None
+        margin = UNCALIBRATED if self._rates.is_assumed(node.kind) else MARGIN
+        return attempt * (margin * seconds + EACH) / 60
 
     def memory_mb(self, node: Node, attempt: int = 1) -> int:
         """That a job may take: what the node needs with a margin, but at least the config's; as much more for each

@@ -11,7 +11,7 @@ VARIABLE = "ROBUST_TRANSFER_SOURCE"
 """Says where the package lies that jobs are to run. The rules start it by that path: a search path cannot hold every
 folder's name (PYTHONPATH is cut at colons), and Snakemake takes it away where it activates a conda environment."""
 WARM = "ROBUST_TRANSFER_WARM"
-"""Says whether nodes are forked from one warm process: 0 in the jobs of a cluster."""
+"""Says whether nodes are forked from one warm process: 0 in the jobs of a cluster, but for bundles."""
 
 
 def set_environment(source: Path, warm: bool) -> None:

@@ -11,11 +11,18 @@ if not __package__:  # started by its path, as the rules do, so that no search p
 
 
 def main(arguments: list[str]) -> int:
-    """Have the thing made, and say how it ended, see command.make; `warm` is the server; returns the exit status."""
+    """Have the thing made, and say how it ended, see command.make; returns the exit status.
+
+    `warm` is the server, `bundle FILE` several things in one job of a cluster.
+    """
     if arguments == ["warm"]:
         from robust_transfer.run import warm
 
         return warm.main()
+    if arguments[:1] == ["bundle"]:
+        from robust_transfer.run import bundle
+
+        return bundle.main(arguments[1])
     try:
         if os.environ.get("ROBUST_TRANSFER_WARM") == "1":
             del os.environ["ROBUST_TRANSFER_WARM"]  # a 0 stays, by which a cluster's job knows that it is one

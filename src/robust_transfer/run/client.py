@@ -32,7 +32,7 @@ LIBRARIES: tuple[str, ...] = (
     "MKL_",
     "NVIDIA_",
 )
-LIBRARIES += ("OMP_", "ONEDNN_", "OPENBLAS_", "PYTHON", "PYTORCH_", "TORCH")
+LIBRARIES += ("OMP_", "ONEDNN_", "OPENBLAS_", "PYTHON", "PYTORCH_", "SLURM_JOB_ID", "TORCH")
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 
@@ -66,7 +66,8 @@ def _code_below(folder: str) -> Iterator[str]:
 def inherited() -> list[str]:
     """What a process has from the one that started it, and a node does not get from its client.
 
-    Its rights, umask, limits, processors, priority, containers, and the variables that libraries read as they load.
+    Its rights, umask, limits, processors, priority, containers, the job on a cluster with which it ends, and the
+    variables that libraries read as they load.
     """
     status = [line for line in _text("status").splitlines() if line.startswith(STATUS)]
     names = (name for name in sorted(os.listdir("/proc/self/ns")) if "_for_children" not in name)

@@ -32,7 +32,22 @@ def arguments_of(words: list[str]) -> argparse.Namespace:
 
 
 def make(options: argparse.Namespace) -> int:
-    """Make what the options name, and turn what a user can mend into a sentence; returns the exit status."""
+    """Make what the options name, and turn what a user can mend into a sentence; returns the exit status.
+
+    In a bundle, its record has when it is started, and done.
+    """
+    from robust_transfer.run import bundle
+
+    record = bundle.of_this_job() if options.log else None
+    if record:
+        record.add(bundle.STARTED, options.log)
+    status = _make(options)
+    if record and status == 0:
+        record.add(bundle.DONE, options.log)
+    return status
+
+
+def _make(options: argparse.Namespace) -> int:
     from robust_transfer import locks
     from robust_transfer.errors import UserError
     from robust_transfer.plan import freeze, jobs
