@@ -70,7 +70,8 @@ def started_by_snakemake():
 def the_plan():
     """The plan this Snakemake works by: the frozen one of whoever started it, or a new one from the config."""
     try:
-        jobs.set_environment(SOURCE, warm=not workflow.remote_exec or in_bundle() is not None)
+        warm = not workflow.remote_exec or in_bundle() is not None
+        jobs.set_environment(SOURCE, warm)
         if started_by_snakemake():
             return freeze.thaw(freeze.frozen_path())
         from robust_transfer.studies import make_plan
