@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from robust_transfer.models.families.gowal_resnet import GowalResNet
 from robust_transfer.plan.specs import CifarResNet, Normalise, PreActResNet, WideResNet
 
 
@@ -147,6 +148,71 @@ class Wide(nn.Module):
         return self.fc(F.leaky_relu(self.bn1(x), self.slope).mean((2, 3)))
 
 
+class SameBlock(nn.Module):
+    """The block of Gowal et al. 2020: padded by hand, with SiLU. names: of the two convolutions. sees: as above."""
+
+    def __init__(self, channels_in, channels, stride, names, sees):
+        super().__init__()
+        self.batchnorm_0, self.batchnorm_1 = nn.BatchNorm2d(channels_in), nn.BatchNorm2d(channels)
+        setattr(self, names[0], nn.Conv2d(channels_in, channels, 3, stride, bias=False))
+        setattr(self, names[1], conv3x3(channels, channels))
+        if channels != channels_in:
+            self.shortcut = nn.Conv2d(channels_in, channels, 1 if sees == "activated" else 3, stride, bias=False)
+        self.stride, self.names, self.sees = stride, names, sees
+
+    def padded(self, x):
+        return F.pad(x, (1, 1, 1, 1) if self.stride == 1 else (0, 1, 0, 1))
+
+    def forward(self, x):
+        first, second = (getattr(self, name) for name in self.names)
+        gates = self.batchnorm_0(x)
+        active = gates * torch.sigmoid(gates)
+        middle = self.batchnorm_1(first(self.padded(active)))
+        out = second(middle * torch.sigmoid(middle))
+        if not hasattr(self, "shortcut"):
+            return x + out
+        return out + (self.shortcut(active) if self.sees == "activated" else self.shortcut(self.padded(x)))
+
+
+class BlockGroup(nn.Module):
+    def __init__(self, blocks):
+        super().__init__()
+        self.block = nn.Sequential(*blocks)
+
+    def forward(self, x):
+        return self.block(x)
+
+
+class Gowal(nn.Module):
+    """Gowal et al. 2020's WideResNet, or their PreActResNet where sees is input."""
+
+    def __init__(self, depths, width, widen, sees, classes=5):
+        super().__init__()
+        wide, before, groups = sees == "activated", width, []
+        names = ("conv_0", "conv_1") if wide else ("conv_2d_1", "conv_2d_2")
+        for stage, depth in enumerate(depths):
+            after, blocks = width * widen * 2**stage, []
+            for number in range(depth):
+                blocks.append(SameBlock(before, after, 2 if stage and not number else 1, names, sees))
+                before = after
+            groups.append(blocks)
+        setattr(self, "init_conv" if wide else "conv_2d", conv3x3(3, width))
+        if wide:
+            self.layer = nn.Sequential(*map(BlockGroup, groups))
+        else:
+            for stage, blocks in enumerate(groups):
+                setattr(self, f"layer_{stage}", nn.Sequential(*blocks))
+        self.batchnorm, self.logits = nn.BatchNorm2d(before), nn.Linear(before, classes)
+        self.wide, self.depth = wide, len(depths)
+
+    def forward(self, x):
+        x = self.init_conv(x) if self.wide else self.conv_2d(x)
+        for stage in range(self.depth):
+            x = self.layer[stage](x) if self.wide else getattr(self, f"layer_{stage}")(x)
+        x = self.batchnorm(x)
+        return self.logits((x * torch.sigmoid(x)).mean((2, 3)))
+
+
 def prefixed(state, prefix):
     return {prefix + name: tensor for name, tensor in state.items()}
 
@@ -217,6 +283,16 @@ LAYOUTS = {
         lambda: preact("input", [2, 1], last=True),
         PreActResNet(family="preact-resnet", depth_per_stage=[2, 1], width=4, shortcut_of="input", normalise=NUMBERS),
         lambda state: OrderedDict(prefixed(state, "module._orig_mod.model.")),
+    ),
+    "Gowal et al.'s WideResNet": (
+        lambda: Gowal([1, 2, 1], 4, 2, "activated"),
+        GowalResNet(family="gowal-resnet", depth_per_stage=[1, 2, 1], width=4, widen=2, normalise=NUMBERS),
+        lambda state: {"state_dict": prefixed(state, "module.")},
+    ),
+    "Gowal et al.'s PreActResNet": (
+        lambda: Gowal([2, 1], 4, 1, "input"),
+        GowalResNet(family="gowal-resnet", depth_per_stage=[2, 1], width=4, shortcut="input", normalise=NUMBERS),
+        dict,
     ),
 }
 """Name -> makes their network; the same as a spec of ours; what a checkpoint of theirs makes of its state dict."""

@@ -38,10 +38,10 @@ WRN = {"family": "wide-resnet", "depth": 28, "widen": 10, "slope": 0, "normalise
 
 def test_every_name_is_of_a_network_of_ours_or_has_a_reason_why_not():
     table = zoo._zoo()
-    assert len(zoo.entries()) == 94
+    assert len(zoo.entries()) == 142
     assert {key for names in table["zoo"].values() for key, *_ in names.values()} == {*table["networks"]}
     others = [name for names in table["others"].values() for name in names]
-    assert len(others) == len({*others}) == 112
+    assert len(others) == len({*others}) == 64
     assert not {*others} & {*zoo.entries()}
     for name, entry in zoo.entries().items():
         assert re.fullmatch(r"(cifar10|cifar100|imagenet)/(Linf|L2|corruptions)/[\w-]+", name)
@@ -77,6 +77,8 @@ def _theirs(network):
         return foreign.Wide(network.depth, network.widen, slope=0.0, sub_block1=True, width=16, classes=10)
     if network.family == "preact-resnet":
         return foreign.preact(network.shortcut_of, network.depth_per_stage, network.last_norm, network.width, 10)
+    if network.family == "gowal-resnet":
+        return foreign.Gowal(network.depth_per_stage, network.width, network.widen, network.shortcut, 10)
     if network.family == "cifar-resnet":
         return foreign.resnet("B", network.depth_per_stage, network.width, 10)
     if network.family == "torchvision":
@@ -91,8 +93,8 @@ def _theirs(network):
     [
         ("cifar10/Linf/Carmon2019Unlabelled", r"has no .*\(did you mean cifar10/Linf/Carmon2019Unlabeled\?\)"),
         (
-            "cifar10/L2/Wang2023Better_WRN-70-16",
-            "is a network with Swish or SiLU.*; of cifar10/L2 can be brought: Rice",
+            "cifar10/L2/Amini2024MeanSparse_S-WRN-70-16",
+            "is a network with sparsified means .*; of cifar10/L2 can be brought: Rice",
         ),
         ("imagenet/Linf/Standard_R50", "is torchvision's own weights"),
         ("cifar100/Linf/Bai2024MixedNUTS", "is several networks together, and of no family here"),

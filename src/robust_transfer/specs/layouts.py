@@ -15,8 +15,8 @@ class Layout:
 
     whose: what people know it by.
     parts: what the names of each part begin with -> what ours do.
-    stages: what stands before the number of a block, with {} for the stage's number, which counts from 1; none where
-        `parts` has the blocks as well. within: as parts, inside of a block.
+    stages: what stands before the number of a block, with {} for the stage's number; none where `parts` has the blocks
+        as well. first: the number of the first stage. within: as parts, inside of a block.
     idle: what the names of parts begin with that the library's forward pass never uses.
     asks: fields of the network that no name tells -> the values they may have, in words; such a field is None in a
         network that does not say.
@@ -25,6 +25,7 @@ class Layout:
     whose: str
     parts: Mapping[str, str]
     stages: str = ""
+    first: int = 1
     within: Mapping[str, str] = field(default_factory=dict)
     idle: tuple[str, ...] = ()
     asks: Mapping[str, str] = field(default_factory=dict)
@@ -37,7 +38,7 @@ class Layout:
         """Our name of a tensor; None where this library has no tensor of that name."""
         if self.stages and (found := self._block.fullmatch(name)):
             stage, block, rest = found.groups()
-            return f"stages.{int(stage) - 1}.{block}.{_replaced(rest, self.within) or rest}"
+            return f"stages.{int(stage) - self.first}.{block}.{_replaced(rest, self.within) or rest}"
         return _replaced(name, self.parts)
 
     def is_idle(self, name: str) -> bool:
