@@ -13,8 +13,9 @@ from typing import Any
 
 from robust_transfer import store
 from robust_transfer.canonical import canonical_json, digest
+from robust_transfer.card_index import CardIndex
 from robust_transfer.errors import UserError
-from robust_transfer.plan.graph import ENDINGS, Plan, Product
+from robust_transfer.plan.graph import Plan, Product
 from robust_transfer.specs.datasets import Dataset
 from robust_transfer.stages.node import KINDS, Node
 
@@ -172,16 +173,20 @@ class Chain:
     """Nodes as their cards say that they were made, held against what is there now.
 
     Nothing is believed here for good (no seal, no artifact is checked): whoever reads an artifact does that.
+
+    cards: where to look for cards that were read before; then `card` has only what the chain asks of one.
     """
 
-    def __init__(self, nodes: Mapping[str, Node], results: Path, data_root: Path):
-        self.nodes, self.results, self.data_root = nodes, results, data_root
+    def __init__(self, nodes: Mapping[str, Node], results: Path, data_root: Path, cards: CardIndex | None = None):
+        self.nodes, self.results, self.data_root, self.cards = nodes, results, data_root, cards
         self.card = cache(self._card)
         self.content = cache(self._content)
+        self.sha256 = cache(self._sha256)
         self.reason = cache(self._reason)
 
     def _card(self, node_id: str) -> dict[str, Any] | None:
-        return store.glance(self.results / self.nodes[node_id].card, node_id)
+        node = self.nodes[node_id]
+        return self.cards.glance(node) if self.cards else store.glance(self.results / node.card, node_id)
 
     def _content(self, prepared: str) -> str | None:
         """The digest of a data set's files as they are now; None where they are not there."""
@@ -189,7 +194,7 @@ class Chain:
         files = files_of(KINDS[node.kind].parse(node.spec), self.data_root, card["files"] if card else ())
         return None if files is None else content_of(files)
 
-    def sha256(self, node_id: str) -> str | None:
+    def _sha256(self, node_id: str) -> str | None:
         """The sha256 of a node's artifact as its card says; None where there is no card."""
         card, kind = self.card(node_id), self.nodes[node_id].kind
         return card["outputs"].get(KINDS[kind].artifact, {}).get("sha256") if card else None
@@ -204,7 +209,10 @@ class Chain:
         return self._inherited(entry["id"] for entry in card["read"].values()) or self._own(card, who)
 
     def _inherited(self, parents: Iterable[str]) -> str | None:
-        return next(filter(None, (self.reason(parent) for parent in parents if parent in self.nodes)), None)
+        for parent in parents:
+            if parent in self.nodes and (why := self.reason(parent)):
+                return why
+        return None
 
     def _own(self, card: dict[str, Any], who: str) -> str | None:
         for prepared, content in card.get("data", {}).items():
@@ -236,12 +244,14 @@ def shows(card: dict[str, Any], product: Product) -> bool:
     return canonical_json(shown) == canonical_json(product.param) and card["read"].keys() == set(product.nodes)
 
 
-def out_of_date(plan: Plan, results: Path) -> dict[str, str]:
+def out_of_date(plan: Plan, results: Path, cards: CardIndex | None = None) -> dict[str, str]:
     """What is there but has to be made anew: of each thing a path below results/, and why.
 
     A node's card, a product's card, or a copy of one of the main study's products.
+
+    cards: see Chain.
     """
-    chain = Chain(plan.nodes, results, Path(plan.origin["data_root"]))
+    chain = Chain(plan.nodes, results, Path(plan.origin["data_root"]), cards)
     found = {node.card: chain.reason(node.id) for node in plan.nodes.values() if chain.card(node.id)}
     found |= {f"{product.stem}.json": chain.reason_of(product) for product in plan.products.values()}
     found |= {
@@ -249,46 +259,6 @@ def out_of_date(plan: Plan, results: Path) -> dict[str, str]:
         for copy, original in copies(results, plan.origin["main_study"]).items()
     }
     return {path: why for path, why in found.items() if why}
-
-
-NEEDED = "what is to be made reads it, and it was deleted or let go"
-
-
-def to_be_made_anew(plan: Plan, results: Path) -> dict[str, str]:
-    """What is out of date, and nodes whose card is there without the artifact, if something that has to be made reads
-    it: Snakemake looks at cards alone.
-    """
-    found = out_of_date(plan, results)
-    read: set[str] = set()
-    for stem, product in plan.products.items():
-        files = (f"{results}/{stem}.{ending}" for ending in (*ENDINGS[product.kind], "json"))
-        if f"{stem}.json" in found or not all(map(os.path.exists, files)):
-            read |= set(product.nodes)
-    for node in reversed(plan.ancestry(plan.nodes)):  # what reads a node comes before it
-        if node.id in read and (results / node.card).exists() and not (results / node.artifact).exists():
-            found.setdefault(node.card, NEEDED)
-        if node.card in found or not is_there(node, results):
-            read |= set(node.parents.values())
-    return found
-
-
-def settled(plan: Plan, results: Path, found: Mapping[str, str]) -> set[str]:
-    """The ids of nodes that are there, with all that they were made from, and nothing speaks against any of it.
-
-    found: what to_be_made_anew found.
-    """
-    whole: set[str] = set()
-    for node in plan.ancestry(plan.nodes):
-        if node.card not in found and whole.issuperset(node.parents.values()) and is_there(node, results):
-            whole.add(node.id)
-    return whole
-
-
-def is_there(node: Node, results: Path) -> bool:
-    """Whether a node's card is there, and its artifact unless that was let go on purpose; neither is looked into."""
-    if not os.path.exists(f"{results}/{node.card}"):
-        return False
-    return os.path.exists(f"{results}/{node.artifact}") or store.is_released(results / node.artifact)
 
 
 def copies(results: Path, study: str) -> dict[Path, Path]:

@@ -1,4 +1,5 @@
 # Look-ups that the rules share. All they know comes from the plan; nothing here touches torch.
+import gc
 import logging
 import sys
 import time
@@ -30,7 +31,8 @@ SOURCE = Path(robust_transfer.__file__).parents[1]
 from robust_transfer.cli import init
 from robust_transfer.errors import UserError
 from robust_transfer import store
-from robust_transfer.chain import out_of_date, settled, to_be_made_anew
+from robust_transfer import outlook
+from robust_transfer.chain import out_of_date
 from robust_transfer.plan.graph import ENDINGS
 from robust_transfer.plan import (
     forcing,
@@ -50,6 +52,9 @@ from robust_transfer.stages.node import KINDS
 if not HERE.is_dir():
     # A module from a repository elsewhere, of which Snakemake fetches the rules alone.
     HERE = init.workflow()
+
+# A plan and its graph are many small things that stay: looking for garbage among them took a fifth of a dry run.
+gc.set_threshold(100_000, 50, 100)
 
 logging.getLogger("snakemake.logging").addFilter(short.shorten)
 scheduling.one_round_at_a_time()
@@ -141,9 +146,9 @@ def look_at_what_is_there():
     The cards decide that, not Snakemake's own records: so it holds under any --rerun-triggers, without .snakemake, and
     for results that were copied or are shared. For a job on a cluster its driver has decided.
     """
-    found = to_be_made_anew(PLAN, Path("results"))
+    found, settled = outlook.look(PLAN, Path("results"))
     forcing.force({f"results/{path}": why for path, why in found.items()})
-    SETTLED.update(settled(PLAN, Path("results"), found))
+    SETTLED.update(settled)
     pruning.leave_out(workflow, set(cards_of(PLAN.nodes[i] for i in SETTLED)))
 
 

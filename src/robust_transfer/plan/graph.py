@@ -106,7 +106,7 @@ class Plan:
                 seen.setdefault(node.id, node)
             elif node.id not in seen:
                 stack.append((node, True))
-                stack.extend((parent, False) for parent in self.parents(node))
+                stack.extend([(self.nodes[i], False) for i in node.parents.values() if i not in seen])
         return list(seen.values())
 
     def of_studies(self) -> dict[str, tuple[list[str], list[str]]]:

@@ -84,17 +84,17 @@ class Node:
     def id(self) -> str:
         return node_id(self.kind, self.slug, self.spec, self.parents)
 
-    @property
+    @cached_property
     def folder(self) -> str:
         """Where it lies, below results/."""
         return f"{self.kind}/{self.id}"
 
-    @property
+    @cached_property
     def artifact(self) -> str:
         """The path of its artifact, below results/."""
         return f"{self.folder}/{KINDS[self.kind].artifact}"
 
-    @property
+    @cached_property
     def card(self) -> str:
         """The path of its card, below results/."""
         return f"{self.folder}/card.json"
