@@ -49,6 +49,18 @@ def test_every_name_is_of_a_network_of_ours_or_has_a_reason_why_not():
         assert entry.state in (None, "last")
 
 
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("cifar10/Linf/Wang2023Better_WRN-28-10", "gowal28x10w16"),
+        ("cifar100/Linf/Rade2021Helper_R18_ddpm", "gowal18x1w64"),
+        ("cifar10/Linf/Carmon2019Unlabeled", "wrn28x10w16"),
+    ],
+)
+def test_a_network_is_called_by_the_depth_that_its_paper_counts(name, slug):
+    assert zoo.entry(name).network.slug == slug
+
+
 NETWORKS = {each.network.slug: each.network for each in zoo.entries().values()}
 """One of each shape: their normalisers are no tensors of the class, or the file's."""
 

@@ -58,7 +58,10 @@ class GowalResNet(Staged):
 
     @property
     def slug(self) -> str:
-        return f"gowal{2 * self.blocks + 2}x{self.widen}w{self.width}"
+        depth = 2 * self.blocks + (
+            4 if self.shortcut == "activated" else 2
+        )  # as wide networks' and ResNets' is counted
+        return f"gowal{depth}x{self.widen}w{self.width}"
 
     @property
     def feature_width(self) -> int:
