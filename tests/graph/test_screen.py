@@ -1,7 +1,12 @@
 """What a run shows: the lines of `--logger studies`, the order of its jobs, and how long Snakemake's own lines are."""
 
+import fcntl
 import io
 import logging
+import os
+import pty
+import struct
+import termios
 from types import SimpleNamespace
 
 import pytest
@@ -232,6 +237,7 @@ def test_errors_and_warnings_are_shown_whole_and_the_end_names_their_logs(tmp_pa
 
 def test_a_terminal_has_one_line_that_is_rewritten(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
     stage = Stage(tmp_path, terminal=True)
     for second in range(1, 50):
         stage.now = float(second)
@@ -241,6 +247,45 @@ def test_a_terminal_has_one_line_that_is_rewritten(tmp_path, monkeypatch):
     assert len(rewritten) == 48 and all(len(line.removesuffix("\x1b[K\r")) <= 39 for line in rewritten)
     stage.say("bad", logging.ERROR)
     assert "\r\x1b[Kbad\n" in stage.stream.getvalue()
+
+
+def test_the_line_fits_the_terminal_that_it_is_written_to(tmp_path, monkeypatch):
+    """That of stderr, wherever stdout goes; COLUMNS goes before it."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 30, 0, 0))
+    stage = Stage(tmp_path, terminal=True)
+    stage.stream.fileno = lambda: theirs
+    assert stage.screen.width() == 29
+    monkeypatch.setenv("COLUMNS", "50")
+    assert stage.screen.width() == 49
+    monkeypatch.setenv("COLUMNS", "0")
+    os.close(theirs), os.close(ours)
+    assert stage.screen.width() == 79, "it is gone"
+
+
+@pytest.mark.parametrize("columns, width", [("", display.WIDTH), ("60", 60), ("100000", display.WIDTH)])
+def test_a_log_has_no_control_characters_and_lines_of_bounded_width(tmp_path, monkeypatch, columns, width):
+    monkeypatch.setenv("COLUMNS", columns)
+    stage = Stage(tmp_path / ("long" * 60))
+    stage.screen.progress.studies = {f"study {n}": things for n, things in enumerate([*OF_STUDIES.values()] * 20)}
+    stage.screen.begin()
+    stage.now = 100.0
+    stage.start("b")
+    stage.screen.close()
+    text = stage.stream.getvalue()
+    assert text.replace("\n", "").isprintable() and len(stage.lines) > 20
+    told = [line for line in stage.lines if line.startswith("[")]
+    assert told and max(map(len, told)) == width and max(map(len, stage.lines)) <= display.WIDTH
+
+
+def test_a_terminal_that_cannot_erase_is_written_to_like_a_log(tmp_path, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    stage = Stage(tmp_path, terminal=True)
+    stage.now = 100.0
+    stage.start("b")
+    assert len(stage.lines) == 1 and stage.lines[0].isprintable()
 
 
 def test_quiet_is_quiet_but_of_errors_and_verbose_says_all(tmp_path):

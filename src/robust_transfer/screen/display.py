@@ -3,7 +3,7 @@
 import contextlib
 import csv
 import logging
-import shutil
+import os
 import threading
 import time
 from collections import Counter
@@ -18,6 +18,7 @@ EVERY = 10.0
 """Seconds between two lines of a log at first; later a sixtieth of the time since the start, so that they stay few."""
 REWRITTEN_EVERY = 0.5
 WIDTH = 199
+"""Characters of a line at most."""
 FEW = 8
 """Claims and failures that are named."""
 VERDICTS = ("holds", "reversed", "undecided", "not testable")
@@ -61,7 +62,7 @@ class Screen:
         self._things: dict[int, str] = {}
         self._logs: dict[str, str] = {}
         self._told = clock()
-        self._rewrites = plain.stream.isatty()
+        self._rewrites = plain.stream.isatty() and os.environ.get("TERM") != "dumb"
         self._lock = threading.RLock()
         self._over = threading.Event()
 
@@ -151,10 +152,20 @@ class Screen:
             return
         self._told = now
         if self._rewrites:
-            width = shutil.get_terminal_size().columns - 1
-            self._put(f"\r{clipped(self.line(), width)}\x1b[K\r")  # whatever else is written begins there
+            self._put(f"\r{clipped(self.line(), self.width())}\x1b[K\r")  # whatever else is written begins there
         else:
-            self._write(f"[{time.strftime('%H:%M:%S')}] {self.line()}")
+            self._write(clipped(f"[{time.strftime('%H:%M:%S')}] {self.line()}", self.width()))
+
+    def width(self) -> int:
+        """Characters of the line of now: what COLUMNS says, or else the terminal that is written to, but for the last
+        column, which would wrap there.
+        """
+        given = os.environ.get("COLUMNS", "")
+        columns = int(given) if given.isdecimal() else 0
+        if self._rewrites and not columns:
+            with contextlib.suppress(OSError, ValueError):  # a stream that is no file, or whose terminal is gone
+                columns = os.get_terminal_size(self.plain.stream.fileno()).columns
+        return min(WIDTH, (columns or 80) - 1) if self._rewrites else min(WIDTH, columns or WIDTH)
 
     def _tick(self) -> None:
         """Keep the line up to date while Snakemake says nothing."""
