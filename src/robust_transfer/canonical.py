@@ -18,3 +18,12 @@ def canonical_json(value: Any) -> str:
 def digest(value: Any) -> str:
     """sha256 (64 hex digits) of a value's canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def node_id(kind: str, slug: str, spec: dict[str, Any], parents: dict[str, str], version: int) -> str:
+    """`<slug>.<12 hex>`, the name of a node of a version of its kind: the slug does not enter the hash.
+
+    parents: role -> id.
+    """
+    content = {"kind": kind, "version": version, "spec": spec, "parents": parents}
+    return f"{slug}.{digest(content)[:12]}"

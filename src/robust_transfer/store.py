@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from robust_transfer import locks
-from robust_transfer.canonical import digest
+from robust_transfer.canonical import digest, node_id
 from robust_transfer.errors import UserError
-from robust_transfer.stages.node import KINDS, node_id
 
 CARD = "card.json"
 LOCK = "lock"
@@ -205,8 +204,10 @@ REMEDY = (
 )
 
 
-def find(results: Path, name: str, kinds: Iterable[str] = KINDS) -> Path:
+def find(results: Path, name: str, kinds: Iterable[str]) -> Path:
     """The folder of the node that a name stands for: its id, a part of it that no other has, or a path to it.
+
+    kinds: those that it may be of.
 
     Raises:
         UserError: where there is none, or several.

@@ -15,6 +15,7 @@ from robust_transfer.figures.history import draw
 from robust_transfer.run import nodes
 from robust_transfer.share import crate
 from robust_transfer.share.verify import verify
+from robust_transfer.stages.node import KINDS
 from robust_transfer.training.run import as_csv
 from small import run
 
@@ -180,11 +181,11 @@ def test_the_lines_are_the_numbers():
 def test_a_node_is_found_by_a_part_that_is_its_alone(made):
     folder = history_in(made[0]).parent
     for name in (folder.name, folder.name[-12:], f"{folder}/", f"{folder}/card.json"):
-        assert store.find(made[0], name) == folder
+        assert store.find(made[0], name, KINDS) == folder
     with pytest.raises(UserError, match=r"2 nodes have resnet8w4\.nat in their name"):
-        store.find(made[0], "resnet8w4.nat")
+        store.find(made[0], "resnet8w4.nat", KINDS)
     with pytest.raises(UserError, match="no node is named"):
-        store.find(made[0], "nothing")
+        store.find(made[0], "nothing", KINDS)
 
 
 # ---- rates in the log ----------------------------------------------------------------------------------------------

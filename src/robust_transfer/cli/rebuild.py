@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     if options.sample < 0 or (options.threads is not None and options.threads < 1):
         raise UserError("--sample and --threads count something; give a whole number above zero")
     builder = Rebuilder(options.results, options.threads, options.data_root)
-    ids = [store.find(options.results, name).name for name in options.nodes]
+    ids = [store.find(options.results, name, KINDS).name for name in options.nodes]
     ids += [i for i in builder.sample(options.sample, options.kind, options.seed) if i not in ids]
     if not ids:
         raise UserError(f"nothing to rebuild in {options.results}; name nodes, or say --sample N where some are made")

@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from robust_transfer.data.examine import covered
 from robust_transfer.data.raw import LabelledArrays, Splits
 from robust_transfer.errors import UserError
-from robust_transfer.specs.datasets import Dataset, Facts
+
+if TYPE_CHECKING:
+    from robust_transfer.specs.datasets import Dataset, Facts
 
 DRAWS = ("test", "validation")
 """What is drawn at random; the index of a name is part of its draws' seeds."""
 
 
-def split(spec: Dataset, splits: Splits) -> Splits:
+def split(spec: "Dataset", splits: Splits) -> Splits:
     """train, validation and test of a data set: uint8 images (N x H x W x C) or N paths of images, and labels 0..n-1.
 
     What is held out of a class depends on its number and its images in the undivided set, on the shares and on the
@@ -35,7 +38,7 @@ def split(spec: Dataset, splits: Splits) -> Splits:
     }
 
 
-def chosen_classes(spec: Dataset, numbers: Sequence[int]) -> list[int]:
+def chosen_classes(spec: "Dataset", numbers: Sequence[int]) -> list[int]:
     """The classes kept of a set that has those of these numbers, in their new order.
 
     Raises:
@@ -54,7 +57,7 @@ def chosen_classes(spec: Dataset, numbers: Sequence[int]) -> list[int]:
     return [numbers[index] for index in sorted((drawn[:first] if spec.half == "first" else drawn[first:]).tolist())]
 
 
-def foreseen(spec: Dataset, facts: Facts) -> Facts:
+def foreseen(spec: "Dataset", facts: "Facts") -> "Facts":
     """What is known of a set after its splitting, from what is known of the undivided one.
 
     Raises:
@@ -83,7 +86,7 @@ def foreseen(spec: Dataset, facts: Facts) -> Facts:
     return replace(facts, channels=channels, classes=len(classes), images=images, totals=totals)
 
 
-def _totals(spec: Dataset, totals: Mapping[str, int], share: float, classes: int) -> dict[str, int]:
+def _totals(spec: "Dataset", totals: Mapping[str, int], share: float, classes: int) -> dict[str, int]:
     """About how many images each split will have, from those of the undivided set, of whose classes a share is kept."""
     if not totals:
         return {}

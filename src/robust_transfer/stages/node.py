@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from robust_transfer.canonical import digest
+from robust_transfer.canonical import node_id
 from robust_transfer.specs.passes import Ahead, Passes
 
 
@@ -82,7 +82,7 @@ class Node:
 
     @cached_property
     def id(self) -> str:
-        return node_id(self.kind, self.slug, self.spec, self.parents)
+        return node_id(self.kind, self.slug, self.spec, self.parents, KINDS[self.kind].version)
 
     @cached_property
     def folder(self) -> str:
@@ -98,10 +98,3 @@ class Node:
     def card(self) -> str:
         """The path of its card, below results/."""
         return f"{self.folder}/card.json"
-
-
-def node_id(kind: str, slug: str, spec: dict[str, Any], parents: dict[str, str], version: int | None = None) -> str:
-    """The id of a node (see Node), by default at its kind's version of today. The slug does not enter the hash."""
-    version = KINDS[kind].version if version is None else version
-    content = {"kind": kind, "version": version, "spec": spec, "parents": parents}
-    return f"{slug}.{digest(content)[:12]}"

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -122,9 +122,13 @@ def count_for(job: Job, recipe: Recipe) -> int:
     return count
 
 
+Follow = Callable[[Job, Group], None]
+"""A function of a module: all that a process does which only helps."""
+
+
 @contextmanager
-def started(job: Job, count: int) -> Iterator[Group]:
-    """The processes of a training, of which this one is number 0. The others run `training.run.follow`.
+def started(job: Job, count: int, follow: Follow) -> Iterator[Group]:
+    """The processes of a training, of which this one is number 0. follow: what each of the others does.
 
     Raises:
         UserError: where one of them ended before its time.
@@ -135,7 +139,7 @@ def started(job: Job, count: int) -> Iterator[Group]:
     store = dist.TCPStore(HERE, 0, count, True, PATIENCE, wait_for_workers=False)
     spawn = multiprocessing.get_context("spawn")
     others = dataclasses.replace(job, threads=max(1, job.threads // count), beside={}, computed={})
-    arguments = [(others, Part(index, count), store.port) for index in range(1, count)]
+    arguments = [(others, Part(index, count), store.port, follow) for index in range(1, count)]
     processes = [spawn.Process(target=_follow, args=each, daemon=True) for each in arguments]
     over = threading.Event()
     try:
@@ -185,13 +189,11 @@ def _joined(job: Job, part: Part, store: dist.TCPStore) -> Iterator[Group]:
         dist.destroy_process_group()
 
 
-def _follow(job: Job, part: Part, port: int) -> None:
+def _follow(job: Job, part: Part, port: int, follow: Follow) -> None:
     """The whole of another process."""
     for number in ASKING:
         signal.signal(number, signal.SIG_IGN)  # number 0 says when to stop
     end_with_parent(signal.SIGKILL)
-    from robust_transfer.training.run import follow
-
     try:
         job.calm_torch()
         with _joined(job, part, dist.TCPStore(HERE, port, part.count, False, PATIENCE)) as group:

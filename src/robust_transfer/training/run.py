@@ -35,7 +35,7 @@ def run(job: Job) -> dict[str, Any]:
         UserError, Interrupted: see train.
     """
     recipe, tuned = _recipe(job)
-    with started(job, count_for(job, recipe)) as group:
+    with started(job, count_for(job, recipe), follow) as group:
         network, spec, channels, data, history = _made(job, recipe, group)
     files.save(job.output, network, spec, channels, data.classes, tuned=tuned)
     job.beside[HISTORY] = as_csv(history)

@@ -6,12 +6,15 @@ the class and the path of each image as the set's own lists say (`Listed`); `rea
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from robust_transfer.data.catalogue import CATALOGUE
 from robust_transfer.data.collections import folders, matlab, tables, text
 from robust_transfer.data.collections.manifest import Listed, Manifest, checked
-from robust_transfer.data.readers.collection import Collection
 from robust_transfer.errors import UserError
+
+if TYPE_CHECKING:
+    from robust_transfer.data.readers.collection import Collection
 
 READERS: dict[str, Callable[[Path, int], Listed]] = {
     "stanford-dogs": matlab.stanford_dogs,
@@ -33,7 +36,7 @@ READERS: dict[str, Callable[[Path, int], Listed]] = {
 }
 
 
-def read(spec: Collection, data_root: Path) -> Manifest:
+def read(spec: "Collection", data_root: Path) -> Manifest:
     """The classes and image files of a set.
 
     Raises:
