@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
+from made import Small, copied, write
 from pretend import pretend
 from robust_transfer import cli
 from robust_transfer.plan import freeze
-from smallest import Small, copied, write
 from workspace import PARTS, TINY, Workspace, copy
 
 

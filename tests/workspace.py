@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from robust_transfer import cli
 from robust_transfer.plan.graph import Plan
 from robust_transfer.studies import make_plan
 
@@ -146,6 +148,14 @@ class Workspace:
 def planned(study: str, **overlay: Any) -> Plan:
     """The plan of one study alone, at scale digits unless the overlay says otherwise; made in this process."""
     return make_plan(merged(shipped(), {"studies": [study], "main_study": study} | overlay), REPOSITORY / "workflow")
+
+
+def run(*words) -> int | str:
+    """The exit status of `robust-transfer` in this process, or the sentence that it ends with."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr("sys.argv", ["robust-transfer", *map(str, words)])
+        cli.main()
+    return ended.value.code
 
 
 def cells(plan: Plan, product: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""How fast something long goes and how much longer it takes, for the log."""
+"""How fast something long goes and how much longer it takes, for the log; times and sizes as people say them."""
 
 import logging
 import time
@@ -42,3 +42,11 @@ def in_words(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def in_bytes(count: float) -> str:
+    """A size as people say it, of three digits: `40 bytes`, `1.5 kB`, `163 MB`, `5.04 GB`."""
+    for unit, size in {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}.items():
+        if count >= 0.9995 * size:  # or three digits would not do in the unit below
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f} bytes"

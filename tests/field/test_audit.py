@@ -7,10 +7,10 @@ import subprocess
 import pandas as pd
 import pytest
 
+from made import write
 from robust_transfer import store
 from robust_transfer.audit import manifest
 from robust_transfer.cli import main
-from smallest import write
 
 
 @pytest.fixture

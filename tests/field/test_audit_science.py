@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from made import MACHINE, copied
 from robust_transfer import store
 from robust_transfer.audit import Stored, science
 from robust_transfer.audit.science import attacks
@@ -32,7 +33,6 @@ from robust_transfer.plan.specs import (
     Spectral,
 )
 from robust_transfer.run import nodes
-from smallest import MACHINE, copied
 
 TESTS = 64
 AUTO = AutoAttack(algorithm="autoattack", eps=0.5)

@@ -6,13 +6,13 @@ import shutil
 
 import pytest
 
+from made import Small, write
 from robust_transfer import chain, store
 from robust_transfer.audit import Stored, findings, repair
 from robust_transfer.canonical import canonical_json
 from robust_transfer.errors import UserError
 from robust_transfer.plan.specs import Folder
 from robust_transfer.run import nodes, products
-from smallest import Small, write
 
 
 def found(small):

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+from made import MACHINE
 from robust_transfer.plan import build, freeze
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import Augmentation, CifarResNet, Fgsm, Npz, Recipe, Smoothing
 from robust_transfer.run import nodes
-from smallest import MACHINE
 
 AFTER_TRAINING = ("features", "craft", "evaluate", "certify", "measure", "gradients", "displacement")
 

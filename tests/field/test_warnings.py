@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
+from made import MACHINE, SHOWN
 from robust_transfer.figures.style import canvas
 from robust_transfer.plan import build, freeze
 from robust_transfer.plan.graph import Plan
@@ -15,7 +16,6 @@ from robust_transfer.plan.specs import AnyAttack, CifarResNet, Inputs, Npz, Reci
 from robust_transfer.run import nodes, products
 from robust_transfer.run.command import start_logging
 from robust_transfer.stages.node import KINDS
-from smallest import MACHINE, SHOWN
 from workspace import planned
 
 PGD = {"algorithm": "pgd", "eps": 0.1, "steps": 5, "step_size": "eps/4", "random_start": True}

@@ -6,7 +6,7 @@ from hashlib import sha256
 import pytest
 from test_custom import SECTION
 
-import made_up
+from pretend import pretend_numbers
 from robust_transfer.claims import spec
 from robust_transfer.errors import UserError
 from robust_transfer.plan import claims, freeze
@@ -58,7 +58,7 @@ def test_they_are_told_in_the_order_of_the_config(tmp_path):
 
 def test_those_of_one_study_can_be_read_alone(said, tmp_path, monkeypatch):
     """As where it alone was made; away from any config."""
-    made_up.make(planned("davchev", **TINY), tmp_path / "results", ("claims/davchev",))
+    pretend_numbers(planned("davchev", **TINY), tmp_path / "results", ("claims/davchev",))
     monkeypatch.chdir(tmp_path)
     code, text = said("claims", "davchev")
     assert code == 0 and "\ndavchev: " in text

@@ -8,19 +8,19 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
-import small
+from made import TABLE, table1
 from robust_transfer import store
 from robust_transfer.errors import UserError
 from robust_transfer.share import crate
 from robust_transfer.share.verify import verify
-from small import run
+from workspace import run
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder of results with one table of four cells. Nobody changes it."""
     root = tmp_path_factory.mktemp("made") / "results"
-    small.made(root, rows=2, columns=2)
+    table1(root, rows=2, columns=2)
     return root
 
 
@@ -28,7 +28,7 @@ def made(tmp_path_factory):
 def packed(made):
     """(the archive with all artifacts, what was said of it)."""
     target = made.with_name("table1.zip")
-    return target, crate.pack(small.TABLE, made, target, "all")
+    return target, crate.pack(TABLE, made, target, "all")
 
 
 def members(path):
@@ -107,7 +107,7 @@ def test_no_licence_and_no_author_is_invented(packed, made, tmp_path):
     assert "author" not in found["./"]
     assert not [entity for entity in found.values() if entity["@type"] == "Person"]
     address = "https://creativecommons.org/licenses/by/4.0/"
-    crate.pack(small.TABLE, made, tmp_path / "a.zip", "none", address, ["A. Author", "B. Author"])
+    crate.pack(TABLE, made, tmp_path / "a.zip", "none", address, ["A. Author", "B. Author"])
     _, found = entities(tmp_path / "a.zip")
     assert found["./"]["license"] == {"@id": address} and found[address]["@type"] == "CreativeWork"
     assert [found[i]["name"] for i in ids(found["./"]["author"])] == ["A. Author", "B. Author"]
@@ -118,7 +118,7 @@ def test_no_licence_and_no_author_is_invented(packed, made, tmp_path):
 
 @pytest.mark.parametrize(("artifacts", "held", "computed"), [("none", 0, 0), ("shown", 4, 4), ("all", 11, 4)])
 def test_an_archive_has_all_cards_and_the_artifacts_asked_for(made, tmp_path, artifacts, held, computed):
-    said = crate.pack(small.TABLE, made, tmp_path / "a.zip", artifacts)
+    said = crate.pack(TABLE, made, tmp_path / "a.zip", artifacts)
     assert (said["nodes"], said["artifacts"], said["absent"]) == (11, held, [])
     found = verify(tmp_path / "a.zip")
     assert (found.findings, found.notes) == ([], [])
@@ -128,14 +128,14 @@ def test_an_archive_has_all_cards_and_the_artifacts_asked_for(made, tmp_path, ar
 
 
 def test_the_same_content_is_the_same_archive(packed, made, tmp_path):
-    assert crate.pack(small.TABLE, made, tmp_path / "again.zip", "all") == packed[1]
+    assert crate.pack(TABLE, made, tmp_path / "again.zip", "all") == packed[1]
 
 
 def test_artifacts_that_are_gone_are_left_out_and_named(made, tmp_path):
     shutil.copytree(made, tmp_path / "results")
     (gone,) = (tmp_path / "results").glob("craft/*/examples.safetensors")
     gone.unlink()
-    said = crate.pack(small.TABLE, tmp_path / "results", tmp_path / "a.zip", "all")
+    said = crate.pack(TABLE, tmp_path / "results", tmp_path / "a.zip", "all")
     assert said["absent"] == [gone.parent.name]
     assert verify(tmp_path / "a.zip").findings == []
 

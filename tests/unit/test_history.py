@@ -8,7 +8,7 @@ import sys
 import pandas as pd
 import pytest
 
-import small
+from made import TABLE, table1
 from robust_transfer import audit, pace, store
 from robust_transfer.errors import UserError
 from robust_transfer.figures.history import draw
@@ -17,14 +17,14 @@ from robust_transfer.share import crate
 from robust_transfer.share.verify import verify
 from robust_transfer.stages.node import KINDS
 from robust_transfer.training.run import as_csv
-from small import run
+from workspace import run
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """(a folder of results with one evaluated model, its plan). Nobody changes it."""
     root = tmp_path_factory.mktemp("made") / "results"
-    return root, small.made(root, rows=1, columns=1)
+    return root, table1(root, rows=1, columns=1)
 
 
 @pytest.fixture
@@ -112,10 +112,10 @@ def test_a_card_with_something_else_there_is_no_card(results, beside):
 
 
 def test_it_goes_into_an_archive_and_is_checked_there(results, tmp_path):
-    crate.pack(small.TABLE, results, tmp_path / "a.zip", "none")
+    crate.pack(TABLE, results, tmp_path / "a.zip", "none")
     assert verify(tmp_path / "a.zip").findings == []
     history_in(results).write_text("epoch\n")
-    crate.pack(small.TABLE, results, tmp_path / "b.zip", "none")
+    crate.pack(TABLE, results, tmp_path / "b.zip", "none")
     assert [what.rpartition("/")[2] for what in verify(tmp_path / "b.zip").findings] == ["history.csv was edited"]
 
 
@@ -224,3 +224,12 @@ def test_slow_things_and_those_that_may_end_earlier(clock):
 )
 def test_times_in_words(seconds, words):
     assert pace.in_words(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (163e6, "163 MB"), (999.6e6, "1 GB"), (5.04e9, "5.04 GB"),
+     (0.36e12, "360 GB"), (1.44e12, "1.44 TB")],
+)  # fmt: skip
+def test_sizes_in_words(count, words):
+    assert pace.in_bytes(count) == words

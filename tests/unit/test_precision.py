@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from made import MACHINE, Small, write
 from robust_transfer import precision
 from robust_transfer.attacks.perturb import perturb
 from robust_transfer.attacks.ready import attack_ready, fast_convolutions
@@ -25,7 +26,6 @@ from robust_transfer.store import read_card
 from robust_transfer.training import checkpoint
 from robust_transfer.training.checkpoint import Progress
 from robust_transfer.training.loop import train
-from smallest import MACHINE, Small, write
 from workspace import planned
 
 pytestmark = pytest.mark.usefixtures("one_thread")

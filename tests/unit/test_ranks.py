@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from made import MACHINE
 from robust_transfer.errors import UserError
 from robust_transfer.plan import build, freeze
 from robust_transfer.plan.graph import Plan
@@ -22,7 +23,6 @@ from robust_transfer.run import nodes
 from robust_transfer.stages.job import HISTORY
 from robust_transfer.store import read_card
 from robust_transfer.training.ranks import LOST, count_for
-from smallest import MACHINE
 
 PACKAGE = Path(nodes.__file__).parents[1]
 TWO = MACHINE | {"gpus": 2}

@@ -7,18 +7,18 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import small
+from made import TABLE, table1
 from robust_transfer import store
 from robust_transfer.audit.rebuild import Rebuilder
 from robust_transfer.stages.node import KINDS
-from small import run
+from workspace import run
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """(a folder of results with a model, evaluated clean and attacked, and their plan). Nobody changes it."""
     root = tmp_path_factory.mktemp("made") / "results"
-    return root, small.made(root, rows=1, columns=4)
+    return root, table1(root, rows=1, columns=4)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def as_if_made_so(results, plan, node, change):
     with safe_open(path, "pt") as file:
         about = file.metadata()
     save_file({name: change(tensor) for name, tensor in load_file(path).items()}, path, about)
-    for each in plan.ancestry(plan.products[small.TABLE].nodes):
+    for each in plan.ancestry(plan.products[TABLE].nodes):
         card = store.read_card(results / each.card)
         for entry in card["read"].values():
             parent = plan.nodes[entry["id"]]

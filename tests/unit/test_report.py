@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-import made_up
 from browser import Browser, program
+from pretend import pretend_numbers
 from robust_transfer import audit, report
 from robust_transfer.cli import main
 from robust_transfer.plan.graph import Plan
@@ -39,7 +39,7 @@ def plan() -> Plan:
 @pytest.fixture(scope="module")
 def pristine(plan, tmp_path_factory):
     results = tmp_path_factory.mktemp("reported") / "results"
-    made_up.make(plan, results, (TABLE, FIGURE, PRINTED, "claims"))
+    pretend_numbers(plan, results, (TABLE, FIGURE, PRINTED, "claims"))
     return results
 
 
@@ -179,7 +179,7 @@ def test_damage_and_what_is_stale_are_said(pristine, tmp_path):
     damaged = next(results.glob("evaluate/*/outcomes.parquet"))
     damaged.write_bytes(b"x" * damaged.stat().st_size)
     changed = planned("davchev", davchev={"attacks": {"WB-PGD": {"eps": 0.3}}})
-    made_up.make(changed, results, ())
+    pretend_numbers(changed, results, ())
     report.write(results, tmp_path / "report.html")
     elements = Elements((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert any(f"{damaged} was edited" in text for text in elements.texts["li"])

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-import made_up
+from pretend import IMAGES, pretend_numbers
 from robust_transfer import store
 from robust_transfer.cli import main, trace
 from robust_transfer.errors import UserError
@@ -27,7 +27,7 @@ def plan() -> Plan:
 @pytest.fixture(scope="module")
 def pristine(plan, tmp_path_factory):
     results = tmp_path_factory.mktemp("made-up") / "results"
-    made_up.make(plan, results, (TABLE, FIGURE))
+    pretend_numbers(plan, results, (TABLE, FIGURE))
     return results
 
 
@@ -62,7 +62,7 @@ def test_the_number_is_the_tables_own(pristine):
     row = frame[(frame.row == "R_pgd") & (frame.column == "clean")].iloc[0]
     assert traced.numbers["value"] == row.value
     assert (traced.numbers["ci_low"], traced.numbers["ci_high"]) == (row.ci_low, row.ci_high)
-    assert traced.numbers["n"] == made_up.IMAGES
+    assert traced.numbers["n"] == IMAGES
 
 
 def test_a_figures_point_is_that_of_the_table(pristine):
@@ -105,7 +105,7 @@ def test_places_name_the_key_the_file_the_switch_and_who_filled_it_in(pristine):
 
 def test_a_place_of_a_changed_value_is_the_config_itself(tmp_path):
     changed = planned("davchev", davchev={"attacks": {"WB-PGD": {"eps": 0.3}}})
-    made_up.make(changed, tmp_path, ())
+    pretend_numbers(changed, tmp_path, ())
     traced = of(tmp_path, "davchev/table1", "R_pgd", "WB-PGD")
     (craft,) = (step for step in traced.steps.values() if step.node.kind == "craft")
     (place,) = craft.places
@@ -173,7 +173,7 @@ def test_a_parent_made_anew_to_other_bytes_is_named(results):
 
 
 def test_a_number_of_another_config_is_out_of_date(results):
-    made_up.make(planned("davchev", davchev={"attacks": {"WB-PGD": {"eps": 0.3}}}), results, ())
+    pretend_numbers(planned("davchev", davchev={"attacks": {"WB-PGD": {"eps": 0.3}}}), results, ())
     touched = of(results, "davchev/table1", "R_nat", "WB-PGD")
     assert "other nodes" in touched.out_of_date
     assert not touched.is_sound
@@ -183,7 +183,7 @@ def test_a_number_of_another_config_is_out_of_date(results):
 
 def test_a_cell_of_several_numbers_gives_each_and_seeds_give_each_ones_nodes(tmp_path):
     plan = planned("shafahi", seeds=[0, 1])
-    made_up.make(plan, tmp_path, ())
+    pretend_numbers(plan, tmp_path, ())
     found = traces(tmp_path).trace("shafahi/fig4", "natural", "0")
     metrics = [traced.cell["metric"] for traced in found]
     assert len(metrics) == len(set(metrics)) > 1

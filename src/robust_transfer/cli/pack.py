@@ -31,6 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write it, check it, and say what is in it."""
+    from robust_transfer import pace
     from robust_transfer.share import crate, verify
 
     stem = f"tables/{options.table.removeprefix('tables/')}"
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(packed | {"file": str(options.output)}, indent=1))
         return 0
-    size = f"{packed['bytes'] / 1e6:,.1f} MB"
+    size = pace.in_bytes(packed["bytes"])
     print(f"{options.output} ({size}): {options.table}, {packed['nodes']} cards, {packed['artifacts']} artifacts")
     if packed["absent"]:
         print(f"left out, because they are gone: the artifacts of {', '.join(packed['absent'])}")

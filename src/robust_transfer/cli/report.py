@@ -12,9 +12,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write it, and say where it is."""
-    from robust_transfer import report
+    from robust_transfer import pace, report
 
     path = options.output or options.results / report.NAME
     report.write(options.results, path, audited=not options.no_audit)
-    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB) opens in any browser")
+    print(f"{path} ({pace.in_bytes(path.stat().st_size)}) opens in any browser")
     return 0

@@ -8,7 +8,7 @@ from robust_transfer.cost.forecast import Forecast, is_on_gpu
 from robust_transfer.cost.networks import as_table
 from robust_transfer.cost.nodes import Needs
 from robust_transfer.cost.rates import Rates, assumed
-from robust_transfer.cost.words import hours, in_bytes
+from robust_transfer.cost.words import hours
 from robust_transfer.plan.graph import Plan
 from robust_transfer.studies import PAPERS, make_plan
 
@@ -48,5 +48,5 @@ def _rows(plan: Plan, of_study: dict[str, list[str]]) -> Iterator[str]:
         total = found.total()
         kinds = [hours(found.kinds[kind].seconds) if kind in found.kinds else "" for kind in KINDS]
         times = [pace.in_words(found.soonest), pace.in_words(found.wall(DEVICES))]
-        cells = [study, f"{total.nodes:,}", hours(total.seconds), *kinds, in_bytes(total.disk), *times]
+        cells = [study, f"{total.nodes:,}", hours(total.seconds), *kinds, pace.in_bytes(total.disk), *times]
         yield f"| {' | '.join(cells)} |"

@@ -39,10 +39,8 @@ def _row(name: str, total: Total, gpu: bool) -> Iterator[str]:
     yield name
     yield f"{total.nodes:,}"
     yield hours(total.seconds)
-    yield in_bytes(total.disk)
-    yield in_bytes(1e6 * total.host_mb)
-    if gpu:
-        yield in_bytes(1e6 * total.device_mb)
+    sizes = [total.disk, 1e6 * total.host_mb, *([1e6 * total.device_mb] if gpu else [])]
+    yield from (pace.in_bytes(size) if size else "" for size in sizes)
 
 
 def _remarks(forecast: Forecast) -> Iterator[str]:
@@ -72,14 +70,6 @@ def hours(seconds: float) -> str:
     """`2,310`, `12`, `3.1`, `0.042`."""
     number = seconds / 3600
     return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
-
-
-def in_bytes(count: float) -> str:
-    """`361 GB`."""
-    for unit, size in {"TB": 1e12, "GB": 1e9, "MB": 1e6}.items():
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count / 1e3:.0f} kB" if count else ""
 
 
 def as_values(forecast: Forecast, devices: int) -> dict[str, Any]:

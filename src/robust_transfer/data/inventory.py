@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from robust_transfer import pace
 from robust_transfer.data.catalogue import CATALOGUE, TORCHVISION
 from robust_transfer.data.sources import SOURCES, Source
 from robust_transfer.data.vision import VISION
@@ -206,7 +207,7 @@ def lines(sets: Iterable[Needed]) -> Iterator[str]:
     """What there is to say of each set."""
     for each in sets:
         source = each.source
-        size = "" if source.megabytes is None else f", about {size_of(source.megabytes)}"
+        size = "" if source.megabytes is None else f", about {pace.in_bytes(1e6 * source.megabytes)}"
         page = f"; {source.page}" if source.page else ""
         studies = ", ".join(each.studies)
         yield f"{each.state.ljust(len(PARTIAL))}  {each.name} ({studies}){size}; terms: {source.terms}{page}"
@@ -232,8 +233,3 @@ def as_values(sets: Iterable[Needed]) -> list[dict[str, Any]]:
         }
         for each in sets
     ]
-
-
-def size_of(megabytes: int) -> str:
-    """`163 MB`, `5.0 GB`."""
-    return f"{megabytes / 1000:,.1f} GB" if megabytes >= 1000 else f"{megabytes} MB"

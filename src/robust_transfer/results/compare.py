@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robust_transfer import chain, store
-from robust_transfer.results import kept
 from robust_transfer.errors import UserError
 from robust_transfer.plan import differences, freeze
 from robust_transfer.plan.graph import Plan, Product
-from robust_transfer.stages.node import KINDS
+from robust_transfer.results import kept
 from robust_transfer.results.status import SECTIONS
+from robust_transfer.stages.node import KINDS
 
 FEW = 10
 Place = tuple[str, str, str]

@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from robust_transfer import locks, store
+from robust_transfer import locks, pace, store
 from robust_transfer.errors import UserError
 from robust_transfer.plan import freeze
-from robust_transfer.stages.node import KINDS
 from robust_transfer.results.status import MADE, Status
+from robust_transfer.stages.node import KINDS
 
 PLAN_DAYS = 30
 """A plan by which nothing was made stays for so long after it was last started: somebody's jobs may wait with it."""
@@ -184,13 +184,13 @@ def lines(found: Sequence[Unwanted], results: Path, gone: bool) -> Iterator[str]
         return
     for what in dict.fromkeys(each.what for each in found):
         alike = [each.bytes for each in found if each.what == what]
-        yield f"{len(alike):6} {what:<18} {_in_units(sum(alike)):>9}"
+        yield f"{len(alike):6} {what:<18} {pace.in_bytes(sum(alike)):>9}"
     for name in dict.fromkeys(each.plan for each in found if each.plan):
         alike = [each.bytes for each in found if each.plan == name]
         keep = "" if gone else f"; `--keep {name}` keeps them"
-        yield f"{len(alike)} of them were made by plan {name}{_about(name, results)}, {_in_units(sum(alike))}{keep}"
+        yield f"{len(alike)} of them were made by plan {name}{_about(name, results)}, {pace.in_bytes(sum(alike))}{keep}"
     end = "were removed" if gone else "can go; `robust-transfer gc --yes`, with the same options, removes it"
-    yield f"{_in_units(sum(each.bytes for each in found))} {end}"
+    yield f"{pace.in_bytes(sum(each.bytes for each in found))} {end}"
 
 
 def _about(name: str, results: Path) -> str:
@@ -201,10 +201,3 @@ def _about(name: str, results: Path) -> str:
         return ""
     seeds = config.get("seeds") or config.get("seed", 0)
     return f" (scale {config.get('scale')}, protocol {config.get('protocol')}, seed {seeds})"
-
-
-def _in_units(count: int) -> str:
-    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

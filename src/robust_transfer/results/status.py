@@ -14,12 +14,12 @@ from statistics import fmean
 from typing import Any
 
 from robust_transfer import chain, locks, pace, store
-from robust_transfer.results import kept
 from robust_transfer.errors import UserError
 from robust_transfer.plan import differences, freeze
 from robust_transfer.plan.differences import Difference
 from robust_transfer.plan.effective import Value
 from robust_transfer.plan.graph import ENDINGS, Plan, Product
+from robust_transfer.results import kept
 from robust_transfer.stages.node import Node
 from robust_transfer.studies import STUDIES
 

@@ -1,14 +1,21 @@
-"""The smallest plan that has a bit of everything, made in this process in seconds."""
+"""Results that nodes really made, in this process.
+
+`Small` is the least plan that has a bit of everything, made within a second or two; `table1` some cells of Davchev et
+al.'s Table 1 with all behind them, within seconds. Where Snakemake has to run them, take workspace.py; where a folder
+only has to look as a run leaves it, pretend.py, which takes milliseconds.
+"""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 
 from robust_transfer import chain
 from robust_transfer.plan import build, freeze
-from robust_transfer.plan.graph import Plan
+from robust_transfer.plan.graph import Plan, Product
 from robust_transfer.plan.specs import CifarResNet, Fgsm, Npz, Recipe, Schedule
 from robust_transfer.run import nodes, products
+from workspace import TINY, merged, planned
 
 MACHINE = {"threads": 1, "gpus": 0, "memory_mb": 1000, "device": "cpu", "checkpoint_seconds": 600}
 SHOWN = {"title": "T", "measured": "M", "published": None, "corner": "Net"}
@@ -64,3 +71,28 @@ class Small:
     @property
     def everything(self):
         return {*self.plan.nodes, f"{self.table.stem}.json"}
+
+
+TABLE = "tables/davchev/table1"
+
+
+def part_of(whole: Plan, stem: str, rows: int, columns: int) -> Plan:
+    """The plan of the first rows and columns of one of its tables, alone."""
+    product = whole.products[stem]
+    cells = product.spec["cells"]
+    kept = {axis: [*dict.fromkeys(cell[axis] for cell in cells)] for axis in ("row", "column")}
+    chosen = [c for c in cells if c["row"] in kept["row"][:rows] and c["column"] in kept["column"][:columns]]
+    part = Plan(whole.origin)
+    part.products[stem] = Product(product.kind, product.study, product.name, product.spec | {"cells": chosen})
+    part.nodes = {node.id: node for node in whole.ancestry(part.products[stem].nodes)}
+    return part
+
+
+def table1(results: Path, rows: int = 2, columns: int = 4, **overlay) -> Plan:
+    """Make the first rows and columns of Davchev et al.'s Table 1 in a folder of results; returns their plan."""
+    plan = part_of(planned("davchev", **merged(TINY, overlay)), TABLE, rows, columns)
+    name = freeze.freeze(plan, results).stem
+    for node in plan.ancestry(plan.products[TABLE].nodes):
+        nodes.make(node, plan, name, results, threads=1)
+    products.make(plan.products[TABLE], plan, name, results)
+    return plan
