@@ -82,6 +82,20 @@ def test_its_nodes_are_made_there(outer):
     assert "robust_pretrain" in said and "robust_prepare" not in said, "what is made is settled"
 
 
+def test_the_outer_workflow_can_have_what_is_missing_said_before_the_first_job(tmp_path):
+    """As docs/config.md shows it."""
+    page = (REPOSITORY / "docs/config.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```snakemake\n(.*?)```", page, re.DOTALL)
+    missing = {"digits-low": {"reader": "npz", "file": "mine.npz"}}
+    text = shown.replace("path/to/clone", str(REPOSITORY))
+    text = text.replace('{"scale": "digits",', f'{{"scale": "digits", "datasets": {missing},')
+    (tmp_path / "Snakefile").write_text('rule all:\n    input: "results/tables/davchev/table1.csv"\n\n' + text)
+    words = (sys.executable, "-m", "snakemake", "--cores", "1", "--quiet", "all")
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 1 and "mine: data/mine.npz missing" in done.stderr
+    assert not [*tmp_path.glob("results/prepare/*/card.json")], "no job ran"
+
+
 # ---- the workflow catalogue ------------------------------------------------------------------------------------------
 
 
