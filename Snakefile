@@ -47,7 +47,7 @@ rule all:
         "all"
 
 
-for study in of_studies():
+for study in studies():
 
     rule:
         name:

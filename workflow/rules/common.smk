@@ -1,4 +1,5 @@
 # Look-ups that the rules share. All they know comes from the plan; nothing here touches torch.
+import atexit
 import gc
 import logging
 import sys
@@ -7,6 +8,12 @@ from functools import cache
 from pathlib import Path
 
 from snakemake.settings.enums import Quietness
+
+# A plan and its graph are many small things that stay: looking for garbage among them took a fifth of a dry run.
+gc.set_threshold(100_000, 50, 100)
+if workflow.dryrun:
+    # Neither is there at its end, for another sixth. A dry run has nothing open that would be written then.
+    atexit.register(gc.freeze)
 
 # This file lies in workflow/rules, wherever the Snakefile is that was started: another workflow may use this as a module.
 HERE = Path(str(workflow.current_basedir)).parents[1]
@@ -46,15 +53,12 @@ from robust_transfer.plan import (
     stopping,
 )
 from robust_transfer.run.bundle import of_this_job as in_bundle
-from robust_transfer.screen import display, progress, short
+from robust_transfer.screen import short
 from robust_transfer.stages.node import KINDS
 
 if not HERE.is_dir():
     # A module from a repository elsewhere, of which Snakemake fetches the rules alone.
     HERE = init.workflow()
-
-# A plan and its graph are many small things that stay: looking for garbage among them took a fifth of a dry run.
-gc.set_threshold(100_000, 50, 100)
 
 logging.getLogger("snakemake.logging").addFilter(short.shorten)
 scheduling.one_round_at_a_time()
@@ -172,20 +176,25 @@ def check_start(jobs):
 
 def show_studies(dag):
     """Under `--logger studies`, have a screen of studies from here on; that logger has Snakemake's lines until then."""
+    handlers = workflow.logger_manager.get_log_handlers()
+    handlers = [handler for handler in handlers if hasattr(handler, "screen")]
+    if not handlers:
+        return
+    from robust_transfer.screen import display, progress  # half a second
+
     needed = {
         progress.thing_of(job.rule.name, job.wildcards_dict)
         for job in dag.needrun_jobs()
     }
     asked = {progress.thing_of(job.rule.name, job.wildcards_dict) for job in dag.jobs}
     results, settings = Path("results"), workflow.output_settings
-    for handler in workflow.logger_manager.get_log_handlers():
-        if hasattr(handler, "screen"):
-            counts = progress.of_run(PLAN, asked, needed, results, time.monotonic())
-            quiet = Quietness.ALL in (settings.quiet or ())
-            handler.screen = display.Screen(
-                handler.plain, counts, results, quiet, settings.verbose
-            )
-            handler.screen.begin()
+    for handler in handlers:
+        counts = progress.of_run(PLAN, asked, needed, results, time.monotonic())
+        quiet = Quietness.ALL in (settings.quiet or ())
+        handler.screen = display.Screen(
+            handler.plain, counts, results, quiet, settings.verbose
+        )
+        handler.screen.begin()
 
 
 def check_end(jobs):
@@ -277,10 +286,15 @@ def of_studies():
     return PLAN.of_studies()
 
 
+def studies():
+    """The studies that have products, in the order of config.yaml."""
+    return dict.fromkeys(each.study for each in PLAN.products.values() if each.study)
+
+
 @cache
 def order():
-    """Of each node and product, how far before others it goes."""
-    return priorities.priorities(PLAN)
+    """Of each node and product, how far before others it goes; a job that was sent elsewhere has nothing before it."""
+    return {} if workflow.remote_exec else priorities.priorities(PLAN)
 
 
 def priority(wildcards):
