@@ -40,8 +40,12 @@ def test_nothing_is_lost_when_a_node_dies_and_a_job_is_requeued(cluster: SlurmCl
     def checkpoint_of(node) -> Path:
         return there.results / "checkpoints" / f"{node.id}.safetensors"
 
+    def has_come_back(node) -> bool:
+        return cluster.latest_job(node.id).restarts >= 1
+
     sooner = ("--slurm-init-seconds-before-status-checks=5", "--latency-wait=5")
-    goal = (f"results/{outcome.artifact}", "--profile", "slurm", *sooner)
+    alone = ("--set-resources", "pretrain:bundle_minutes=0")  # the others share jobs, each with nobody else
+    goal = (f"results/{outcome.artifact}", "--profile", "slurm", *sooner, *alone)
     environment = there.environment() | {"SLURM_CONF": cluster.env["SLURM_CONF"]}
     with (tmp_path / "driver.log").open("wb") as log:
         driver = subprocess.Popen(
@@ -53,19 +57,23 @@ def test_nothing_is_lost_when_a_node_dies_and_a_job_is_requeued(cluster: SlurmCl
         )
         try:
             cluster.wait_until(checkpoint_of(source).exists, "the source model is in training", seconds=180)
-            node = cluster.latest_job(source.id).node
+            job = cluster.latest_job(source.id)
+            assert "bundle_of" not in job.comment
+            node = job.node
             cluster.kill_node(node)
             cluster.wait_until(lambda: cluster.sinfo()[node] == "down*", f"{node} is down", seconds=60)
             cluster.start_node(node)
+            cluster.wait_until(lambda: has_come_back(source), "the source model is in the queue again", seconds=60)
             cluster.wait_until(checkpoint_of(target).exists, "the target model is in training", seconds=240)
-            cluster.requeue(cluster.latest_job(target.id))
-            assert driver.wait(timeout=300) == 0, (tmp_path / "driver.log").read_text()[-6000:]
+            job = cluster.latest_job(target.id)
+            assert "bundle_of_1" in job.comment
+            cluster.requeue(job)
+            cluster.wait_until(lambda: has_come_back(target), "the target model is in the queue again", seconds=60)
+            assert driver.wait(timeout=600) == 0, (tmp_path / "driver.log").read_text()[-6000:]
         finally:
             driver.kill()
             driver.wait()
 
-    assert cluster.latest_job(source.id).restarts >= 1
-    assert cluster.latest_job(target.id).restarts >= 1
     for trained in (source, target):
         log = (there.results / "logs" / trained.kind / f"{trained.id}.log").read_text()
         assert "continuing at iteration" in log

@@ -54,13 +54,13 @@ def test_small_nodes_share_jobs_and_one_that_fails_costs_itself_alone(cluster: S
         driver = subprocess.Popen(command(*of_kind["evaluate"]), stdout=log, **options)
         try:
             with locks.alone(there.results / "locks" / held.id):
-                cluster.wait_until(has_come_to_a_stop, "all but two are made", seconds=180)
+                cluster.wait_until(has_come_to_a_stop, "all but two are made", seconds=300)
                 before = cards()
                 (bundle,) = cluster.squeue()
                 assert "bundle_of_6" in bundle.comment
                 cluster.requeue(bundle)
                 cluster.wait_until(lambda: cluster.squeue()[0].restarts == 1, "it is back in the queue", seconds=60)
-            status = driver.wait(timeout=300)
+            status = driver.wait(timeout=600)
         finally:
             driver.kill()
             driver.wait()
@@ -74,7 +74,7 @@ def test_small_nodes_share_jobs_and_one_that_fails_costs_itself_alone(cluster: S
 
     before = cards()
     (there.results / "locks" / broken.id).rmdir()
-    again = subprocess.run(command(broken), stdout=subprocess.PIPE, text=True, timeout=300, **options)
+    again = subprocess.run(command(broken), stdout=subprocess.PIPE, text=True, timeout=600, **options)
     assert again.returncode == 0, again.stdout[-6000:]
     assert cards().keys() == {*before, broken.id} and before.items() <= cards().items()
     assert cluster.squeue()[-1].id == "4"
