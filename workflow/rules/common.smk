@@ -19,7 +19,7 @@ if workflow.dryrun:
 HERE = Path(str(workflow.current_basedir)).parents[1]
 AS_MODULE = not workflow.modifier.is_main_snakefile()
 IS_FIRST = not workflow.default_target
-"""Whether no rule is before these: `all` is then what snakemake makes that is given no target."""
+"""Whether these rules are the first; then `all` is what snakemake makes that is given no target."""
 if (HERE / "src").is_dir():
     sys.path.insert(0, str(HERE / "src"))
 
