@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sys
+from http.client import IncompleteRead
 from types import SimpleNamespace
 from urllib.error import HTTPError
 
@@ -18,7 +19,7 @@ from pyarrow import parquet
 from pydantic import TypeAdapter, ValidationError
 from sklearn.datasets import fetch_openml
 
-from robust_transfer.data import inventory
+from robust_transfer.data import inventory, parquets
 from robust_transfer.data.readers import AnyDataset
 from robust_transfer.errors import UserError
 from robust_transfer.plan import presence
@@ -125,7 +126,7 @@ def test_grey_images_stay_grey_and_a_size_scales_all(tmp_path):
     repository(tmp_path / REPO, mode="L")
     images, _ = spec(**HUB).read(tmp_path).splits["train"]
     assert images.shape == (8, 6, 6, 1)
-    assert spec(**HUB).look(tmp_path).channels == 1
+    assert spec(**HUB).look(tmp_path).channels is None  # the others may be coloured
     one = written(tmp_path / REPO / "plain_text/train-00001-of-00002.parquet", [image(1, (9, 12))] * 2, [0, 1])
     scaled = spec(**HUB, size=8)
     assert scaled.read(tmp_path).splits["train"][0].shape == (6, 8, 8, 3)
@@ -192,6 +193,86 @@ def test_a_missing_shard_is_known_by_the_numbers_of_the_others(hub):
         spec(**HUB).read(hub)
 
 
+def converted(folder, shards=3):
+    """The same as the hub converts sets."""
+    for shard in range(shards):
+        written(folder / f"plain_text/train/{shard:04}.parquet", [image(10 * shard + i) for i in range(2)], [0, 1])
+    written(folder / "plain_text/test/0000.parquet", [image(90), image(91)], [0, 1])
+    return folder
+
+
+def test_a_missing_part_of_a_converted_set_is_known_by_what_was_fetched(tmp_path):
+    root = converted(tmp_path / REPO)
+    (root / "plain_text/train/0001.parquet").unlink()
+    assert [path.rpartition("/")[2] for path in spec(**HUB).absent_from(tmp_path)] == ["0001.parquet"]
+    converted(tmp_path / REPO)
+    assert spec(**HUB).absent_from(tmp_path) == []
+    files = {
+        f"plain_text/{name}.parquet": {"bytes": 9} for name in ("train/0000", "train/0001", "train/0002", "test/0000")
+    }
+    (root / "fetched.json").write_text(json.dumps({"files": files}))
+    (root / "plain_text/train/0002.parquet").unlink()
+    assert needed(tmp_path, **HUB).state == inventory.PARTIAL
+    with pytest.raises(UserError, match=r"train/0002\.parquet missing"):
+        spec(**HUB).read(tmp_path)
+
+
+def test_a_fetch_that_breaks_off_leaves_what_it_was_to_fetch(library, monkeypatch):
+    converted(library.parent / "there")
+    for path in (library.parent / "there/plain_text").glob("*.parquet"):
+        path.unlink()
+    whole = sys.modules["huggingface_hub"].hf_hub_download
+
+    def breaks(repo, name, **words):
+        if name.endswith("0002.parquet"):
+            raise OSError("no connection")
+        whole(repo, name, **words)
+
+    monkeypatch.setattr(sys.modules["huggingface_hub"], "hf_hub_download", breaks)
+    each = needed(library, **HUB)
+    assert inventory.fetch_each([each], library) == [each]
+    assert [path.rpartition("/")[2] for path in spec(**HUB).absent_from(library)] == ["0002.parquet", "0000.parquet"]
+
+
+def test_classes_in_another_order_are_refused(hub):
+    file = hub / REPO / "plain_text/test-00000-of-00001.parquet"
+    written(file, [image(1), image(2)], [0, 1], names=("dog", "cat"))
+    words = "hf-tiny-set: the classes in label are cat, dog first, and here dog, cat, in the split to test on"
+    assert words in said_before(hub, **HUB)
+    with pytest.raises(UserError, match=words):
+        spec(**HUB).read(hub)
+    repository(hub / REPO)
+    written(hub / REPO / "plain_text/train-00001-of-00002.parquet", [image(1)], [0], names=("cat", "dog", "cow"))
+    assert "train-00001-of-00002.parquet: the classes in label are cat, dog first, and here" in said_before(hub, **HUB)
+
+
+def test_files_may_lie_in_the_repository_s_own_folder(hub):
+    for path in (hub / REPO / "plain_text").iterdir():
+        path.rename(hub / REPO / path.name)
+    assert len(spec(**HUB | {"config": "."}).read(hub).splits["train"][1]) == 8
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_names_may_be_of_any_text(hub, kind):
+    for path in (hub / REPO / "plain_text").iterdir():
+        written(path, [image(1), image(2)], pa.array(["b", "a"], kind), names=())
+    assert spec(**HUB).read(hub).splits["test"][1].tolist() == ["b", "a"]
+
+
+def test_images_that_are_named_and_not_there_are_refused(hub):
+    pictures = pa.array([{"bytes": None, "path": "1.png"}], pa.struct({"bytes": pa.binary(), "path": pa.string()}))
+    table = pa.table({"image": pictures, "label": [0]})
+    file = hub / REPO / "plain_text/test-00000-of-00001.parquet"
+    parquet.write_table(table, file)
+    with pytest.raises(UserError, match=r"row 0 names 1\.png, and its images are not in the file"):
+        list(parquets._contents([file], "image"))
+
+
+def test_two_parts_of_a_repository_are_fetched_each(tmp_path):
+    keys = {spec(**HUB, **more).fetch_key for more in ({}, {"seed": 1}, {"test": "validation"}, {"test": 0.2})}
+    assert len(keys) == 3
+
+
 def test_labels_out_of_range_and_damaged_files_are_refused(hub):
     file = hub / REPO / "plain_text/test-00000-of-00001.parquet"
     written(file, [image(1), image(2)], [0, 7])
@@ -206,7 +287,9 @@ def test_labels_out_of_range_and_damaged_files_are_refused(hub):
     assert "test-00000-of-00001.parquet is no whole parquet file" in said_before(hub, **HUB)
 
 
-@pytest.mark.parametrize("values", [{"revision": "main"}, {"repo": "cifar10"}, {"test": 1.5}, {"config": "../x"}])
+@pytest.mark.parametrize(
+    "values", [{"revision": "main"}, {"repo": "cifar10"}, {"test": 1.5}, {"config": "../x"}, {"test": "train"}]
+)
 def test_what_names_no_commit_repository_share_or_folder_is_refused(values):
     with pytest.raises(ValidationError):
         spec(**HUB | values)
@@ -459,3 +542,34 @@ def test_it_is_fetched_to_where_scikit_learn_caches_it(tmp_path, monkeypatch):
     assert inventory.fetch_each([each], root) == [each]
     assert "has no address of a table" in each.found[0]
     assert "has no address of a table" in said_before(root, **TABLE)
+
+
+def test_a_table_that_breaks_off_is_not_kept_and_its_size_may_be_missing(tmp_path, monkeypatch):
+    there, failing = cached(tmp_path / "there", rows()), {"arff": "short"}
+
+    class Answer(io.BytesIO):
+        length = 0
+
+    def urlopen(address, timeout):
+        path = there / f"openml/openml.org/{address.split('.org/', 1)[1]}.gz"
+        if "qualities" in address:
+            raise HTTPError(address, 404, "NOT FOUND", None, None)
+        if address.endswith("arff") and failing["arff"] == "reads":
+            raise IncompleteRead(b"")
+        content = Answer(gzip.decompress(path.read_bytes()))
+        if address.endswith("arff") and failing["arff"]:
+            content = Answer(content.getvalue()[:40])
+            content.length = 0 if failing["arff"] == "other" else 7
+        return content
+
+    monkeypatch.setattr("robust_transfer.data.readers.openml.urlopen", urlopen)
+    each, root = needed(tmp_path / "data", **TABLE, validation=0), tmp_path / "data"
+    for how, words in (("short", "broke off, 7 bytes"), ("reads", "IncompleteRead"), ("other", "and OpenML says")):
+        failing["arff"] = how
+        assert inventory.fetch_each([each], root) == [each]
+        assert words in each.found[0]
+        assert not list(root.rglob("*arff*"))
+    failing["arff"] = ""
+    assert inventory.fetch_each([each], root) == []
+    inventory.check(each, root)
+    assert each.found == ["8 train images"]

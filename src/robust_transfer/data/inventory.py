@@ -59,7 +59,7 @@ def needed(plan: Plan) -> list[Needed]:
         name = getattr(spec, "name", None) or (spec.base if spec.files else spec.reader)
         known = VISION[name].source if name in VISION else name
         each = found.setdefault(
-            (name, *spec.files),
+            (name, *spec.fetch_key),
             Needed(name, spec, [], _source(spec, known, data_root), spec.remedy.format(root=data_root)),
         )
         each.studies += [study for study, ids in of_studies.items() if node.id in ids and study not in each.studies]

@@ -52,15 +52,22 @@ def labels_of(files: Sequence[Path], column: str) -> tuple[np.ndarray, list[str]
         UserError: where a file is damaged or has no such column, or what it holds are no labels.
     """
     chunks: list[Any] = []
-    names: list[str] = []
+    names: list[str] | None = None
     for file in files:
         with _opened(file) as table:
             kind = _kind(table, column, "target", file)
-            if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_boolean(kind)):
-                raise UserError(f"{file}: labels in {column} are {kind}; set target to whole numbers or names")
-            names = _class_names(table.schema_arrow, column)
             values = table.read([column]).column(0)
-            chunks += values.cast(pa.string() if pa.types.is_string(kind) else pa.int64()).chunks
+            if pa.types.is_dictionary(kind):
+                kind = kind.value_type
+                values = values.cast(kind)
+            is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+            if not (pa.types.is_integer(kind) or is_text or pa.types.is_boolean(kind)):
+                raise UserError(f"{file}: labels in {column} are {kind}; set target to whole numbers or names")
+            own = _class_names(table.schema_arrow, column)
+            names = own if names is None else names
+            if own != names and not is_text:
+                raise UserError(f"{file}: {other_names(column, names, own)}; {REMEDY}")
+            chunks += values.cast(pa.string() if is_text else pa.int64()).chunks
     if len(kinds := {chunk.type for chunk in chunks}) > 1:
         raise UserError(
             f"{files[0].parent}: labels in {column} are numbers in some files and names in others; {REMEDY}"
@@ -73,7 +80,13 @@ def labels_of(files: Sequence[Path], column: str) -> tuple[np.ndarray, list[str]
             f"{files[0].parent}: {column} has the label {numbers.max()}, but names of {len(names)} classes, 0 to "
             f"{len(names) - 1}; the files are damaged, or it is no column of labels: set target to one"
         )
-    return numbers, names
+    return numbers, names or []
+
+
+def other_names(column: str, first: Sequence[str], names: Sequence[str]) -> str:
+    """That a column's classes have other names than in the first file."""
+    told = [", ".join(each) or "without names" for each in (first, names)]
+    return f"the classes in {column} are {told[0]} first, and here {told[1]}"
 
 
 def _class_names(schema: Any, column: str) -> list[str]:
@@ -138,6 +151,11 @@ def _contents(files: Sequence[Path], column: str, batch: int = BATCH) -> Iterato
             for part in table.iter_batches(batch, columns=[column]):
                 for value in part.column(0).to_pylist():
                     content = value.get("bytes") if isinstance(value, dict) else value
+                    if content is None and isinstance(value, dict) and value.get("path"):
+                        raise UserError(
+                            f"{file}: row {row} names {value['path']}, and its images are not in the file; take a "
+                            "revision or config that has them"
+                        )
                     if content is None:
                         raise UserError(f"{file}: row {row} holds no image; {REMEDY}")
                     yield f"{file}: the image of row {row}", content

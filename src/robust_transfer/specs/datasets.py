@@ -102,6 +102,11 @@ class Dataset(Spec):
         """Files and folders below data_root that must be there before it can be read."""
         return []
 
+    @property
+    def fetch_key(self) -> tuple[str, ...]:
+        """What tells it apart from other parts of the same source, as far as they are fetched apart."""
+        return (*self.files,)
+
     def files_in(self, data_root: Path) -> list[str]:
         """The same of the layout that is there, for a set that comes in several."""
         return self.files

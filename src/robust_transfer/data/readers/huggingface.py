@@ -7,13 +7,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from robust_transfer.errors import UserError
 from robust_transfer.specs.datasets import Dataset, Facts
 from robust_transfer.specs.fields import Count, Number
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from robust_transfer.data.raw import Arrays
     from robust_transfer.data.sources import Source
 
@@ -40,8 +42,10 @@ class HuggingFace(Dataset):
     """The repository, like uoft-cs/cifar10."""
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
     """Its commit, 40 hex digits: a branch would move."""
-    config: Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")] = "data"
-    """The folder of the files there: data, or mostly the name of the configuration, like plain_text."""
+    config: Annotated[str, Field(pattern=r"^(\.|\w[\w.-]*(/\w[\w.-]*)*)$")] = "data"
+    """The folder of the files there: data, or mostly the name of the configuration, like plain_text; a point is the
+    repository's own.
+    """
     train: str = "train"
     """The split to train on."""
     test: SplitOrShare = "test"
@@ -55,6 +59,12 @@ class HuggingFace(Dataset):
     taken as they are, and must all be of one size.
     """
 
+    @model_validator(mode="after")
+    def _tests_on_others(self):
+        if self.test == self.train:
+            raise ValueError("test: it is the split to train on; give a share, like 0.2")
+        return self
+
     @property
     def base(self) -> str:
         name = re.sub(r"[^a-z0-9-]+", "-", self.repo.rpartition("/")[2].lower())
@@ -66,11 +76,20 @@ class HuggingFace(Dataset):
 
     @property
     def files(self) -> list[str]:
-        return [f"{self._root}/{self.config}"]
+        return [f"{self._root}/{self._below}".rstrip("/")]
+
+    @property
+    def fetch_key(self) -> tuple[str, ...]:
+        return *self.files, *self._splits.values()
+
+    @property
+    def _below(self) -> str:
+        """What the names of its files begin with."""
+        return "" if self.config == "." else f"{self.config}/"
 
     def files_in(self, data_root: Path) -> list[str]:
-        """The parquet files of its splits, with those that are missing by the numbers of the others."""
-        names = _names_below(data_root / self._root)
+        """The parquet files of its splits, with those that are missing by what was fetched or the others' numbers."""
+        names = self._names(data_root)
         found = [f"{self._root}/{name}" for split in self._splits for name in self._of(split, names)]
         return found or self.files
 
@@ -89,21 +108,26 @@ class HuggingFace(Dataset):
 
     def _of(self, split: str, names: Collection[str]) -> list[str]:
         """The files of a split among those below the root: SPLIT.parquet, SPLIT-00000-of-00002.parquet or, as converted
-        by the hub, SPLIT/0000.parquet. Those that are missing by their numbers stand among them.
+        by the hub, SPLIT/0000.parquet. Those that are missing by their numbers stand among them; of the last form these
+        do not tell how many there are.
         """
-        theirs = re.escape(f"{self.config}/{self._splits[split]}")
+        start = f"{self._below}{self._splits[split]}"
+        theirs = re.escape(start)
         kept = sorted(name for name in names if re.fullmatch(rf"{theirs}(-\d+-of-\d+.*|/\d+)?\.parquet", name))
         numbered = [re.fullmatch(rf"{theirs}-(\d+)-of-(\d+).*\.parquet", name) for name in kept]
         here = {int(each[1]) for each in numbered if each}
         total = max((int(each[2]) for each in numbered if each), default=0)
-        absent = [f"{self.config}/{self._splits[split]}-{n:05}-of-{total:05}.parquet" for n in {*range(total)} - here]
+        absent = [f"{start}-{n:05}-of-{total:05}.parquet" for n in {*range(total)} - here]
+        converted = {int(each[1]) for name in kept if (each := re.fullmatch(rf"{theirs}/(\d+)\.parquet", name))}
+        absent += [f"{start}/{n:04}.parquet" for n in {*range(max(converted, default=0))} - converted]
         return sorted(kept + absent)
 
     def _files_of(self, split: str, names: Collection[str], where: object) -> list[str]:
         """The same, of which there must be some."""
         if found := self._of(split, names):
             return found
-        theirs = [name.removeprefix(f"{self.config}/") for name in names if name.startswith(f"{self.config}/")]
+        theirs = [name.removeprefix(self._below) for name in names if name.startswith(self._below)]
+        theirs = [name for name in theirs if name.endswith(".parquet")]
         there = ", ".join(sorted({re.sub(r"(-\d+-of-.*|/.*|)\.parquet$", "", name) for name in theirs}))
         if there:
             found_instead = f"it has {there}; set train and test to its splits, or test to a share"
@@ -125,7 +149,7 @@ class HuggingFace(Dataset):
         return Source(page, terms, max(1, round(size / 1e6)) if size else None)
 
     def _fetched(self, data_root: Path) -> dict[str, Any]:
-        """What was fetched: licence and files, each with its bytes and the sha256 that the hub has of it."""
+        """What is or was to be fetched: licence and files, each with its bytes and sha256 as far as they are known."""
         try:
             held = json.loads((data_root / self._root / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -133,7 +157,8 @@ class HuggingFace(Dataset):
         return held if isinstance(held, dict) else {}
 
     def fetch(self, data_root: Path) -> None:
-        """Download its parquet files, and write down its licence and their digests.
+        """Download its parquet files, and write down its licence and their digests; before, what they are, so that
+        it is known what is missing where that was interrupted.
 
         Raises:
             UserError: where huggingface_hub is missing, or the hub has no such repository, commit, folder or split.
@@ -145,16 +170,24 @@ class HuggingFace(Dataset):
                 f"{self.repo} is of the Hugging Face hub, and huggingface_hub is not installed: "
                 f"pip install huggingface_hub, or put its parquet files into {data_root / self.files[0]} by hand"
             ) from None
+        from robust_transfer import store
+
         root = data_root / self._root
         held: dict[str, Any] = self._fetched(data_root).get("files", {})
         try:
             about = HfApi().dataset_info(self.repo, revision=self.revision, files_metadata=True)
             there = {each.rfilename: each for each in about.siblings or ()}
             where = f"{self.repo} at {self.revision}"
-            for name in [name for split in self._splits for name in self._files_of(split, there, where)]:
-                hf_hub_download(self.repo, name, repo_type="dataset", revision=self.revision, local_dir=root)
+            wanted = [name for split in self._splits for name in self._files_of(split, there, where)]
+            for name in wanted:
                 lfs = there[name].lfs if name in there else None
-                held[name] = {"bytes": (root / name).stat().st_size, "sha256": lfs.sha256 if lfs else None}
+                held[name] = {"bytes": None, "sha256": lfs.sha256 if lfs else None}
+            self._write_down(root, about, held)
+            for name in wanted:
+                hf_hub_download(self.repo, name, repo_type="dataset", revision=self.revision, local_dir=root)
+                sha256 = held[name]["sha256"] or store.sha256_of(root / name)
+                held[name] = {"bytes": (root / name).stat().st_size, "sha256": sha256}
+            self._write_down(root, about, held)
         except UserError:
             raise
         except Exception as error:  # of the library, which lets those of its own library for HTTP through, or the disk
@@ -162,9 +195,12 @@ class HuggingFace(Dataset):
             raise UserError(
                 f"{self.repo} can't be fetched ({reason}); see whether the hub has it, and the commit"
             ) from None
+
+    def _write_down(self, root: Path, about: Any, held: dict[str, Any]) -> None:
         licence = about.card_data.get("license") if about.card_data else None
         licence = ", ".join(licence) if isinstance(licence, list) else licence
         manifest = {"repo": self.repo, "revision": self.revision, "licence": licence, "files": held}
+        root.mkdir(parents=True, exist_ok=True)
         (root / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
 
     # ---- reading ---------------------------------------------------------------------------------------------------
@@ -182,16 +218,18 @@ class HuggingFace(Dataset):
         if self.absent_from(data_root):
             return Facts()
         files = self._paths(data_root)
-        labels = {split: parquets.labels_of(paths, self.target)[0] for split, paths in files.items()}
+        labels, _ = self._labels(files)
         numbers, _ = examine.numbered(labels, self.base, [])
         counts = {split: np.unique(each[each >= 0], return_counts=True) for split, each in numbers.items()}
         images = {split: dict(zip(*(each.tolist() for each in pair), strict=True)) for split, pair in counts.items()}
         height, width, channels = parquets.first_image(files["train"], self.image) or (None, None, None)
         classes = len({n for each in images.values() for n in each})
+        if channels == 1:  # where the first is grey, the others may not be
+            channels = None
         return Facts(channels, self.size or height, self.size or width, classes, images)
 
     def read(self, data_root: Path) -> "Arrays":
-        """All images, grey where all are, held against the digests of the hub where these were written down.
+        """All images, grey where all are, held against the digests where these were written down.
 
         Raises:
             UserError: where files are missing, damaged or others than were fetched, or hold no images and labels.
@@ -203,11 +241,12 @@ class HuggingFace(Dataset):
             raise UserError(f"{self.base}: {', '.join(absent)} missing; {self.remedy}")
         self._must_be_as_fetched(data_root)
         splits: Splits = {}
-        names: list[str] = []
         done: Counter[str] = Counter()
         all_grey = True
-        for split, files in self._paths(data_root).items():
-            labels, names = parquets.labels_of(files, self.target)
+        paths = self._paths(data_root)
+        labels_of, names = self._labels(paths)
+        for split, files in paths.items():
+            labels = labels_of[split]
             images, grey, changes = parquets.images_of(files, self.image, len(labels), self.size)
             splits[split] = images, labels
             all_grey &= grey
@@ -217,11 +256,30 @@ class HuggingFace(Dataset):
         notes = tuple(f"{count} pictures {what}" for what, count in done.items())
         return Arrays(self.base, splits, dict(enumerate(names)), notes)
 
+    def _labels(self, paths: "dict[str, list[Path]]") -> tuple[dict[str, "np.ndarray"], list[str]]:
+        """The labels of each split, and the names of the classes, where its files tell them.
+
+        Raises:
+            UserError: where the splits have other classes, or as parquets.labels_of.
+        """
+        from robust_transfer.data import parquets
+
+        found = {split: parquets.labels_of(files, self.target) for split, files in paths.items()}
+        (_, first), *others = found.values()
+        for labels, names in others:
+            if names != first and labels.dtype.kind != "U" and found["train"][0].dtype.kind != "U":
+                told = parquets.other_names(self.target, first, names)
+                raise UserError(f"{self.base}: {told}, in the split to test on; take other splits")
+        return {split: labels for split, (labels, _) in found.items()}, first
+
     def _paths(self, data_root: Path) -> dict[str, list[Path]]:
         """The files of each split, which are all there."""
-        root = data_root / self._root
-        names = _names_below(root)
+        root, names = data_root / self._root, self._names(data_root)
         return {split: [root / name for name in self._files_of(split, names, root)] for split in self._splits}
+
+    def _names(self, data_root: Path) -> list[str]:
+        """The parquet files that are there, or were to be fetched."""
+        return sorted({*_names_below(data_root / self._root), *self._fetched(data_root).get("files", {})})
 
     def _must_be_as_fetched(self, data_root: Path) -> None:
         from robust_transfer import store
@@ -231,7 +289,7 @@ class HuggingFace(Dataset):
             wanted = held.get(str(path.relative_to(data_root / self._root)), {}).get("sha256")
             if wanted and (found := store.sha256_of(path)) != wanted:
                 raise UserError(
-                    f"{path} is another file: sha256 {found}, and the hub has {wanted}; delete and fetch it"
+                    f"{path} is another file: sha256 {found}, and {wanted} was fetched; delete it, and fetch it again"
                 )
 
 

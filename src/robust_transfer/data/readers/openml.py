@@ -10,7 +10,9 @@ import json
 import math
 import os
 import shutil
+from contextlib import suppress
 from functools import cache
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlparse
@@ -31,6 +33,8 @@ CACHE = "openml/openml.org"
 """Where scikit-learn caches, below its data_home; each address is a path there, with .gz."""
 SILENCE = 60
 """Seconds without an answer after which a download is given up."""
+FAILURES = (OSError, ValueError, HTTPException)
+"""What downloads fail with, urllib's own errors among them."""
 
 
 class OpenML(Dataset):
@@ -146,11 +150,19 @@ class OpenML(Dataset):
             UserError: where OpenML has no such set, or is not to be reached.
         """
         try:
-            for name in self._described:
+            *needed, size = self._described
+            for name in needed:
                 _download(f"{OPENML}/{name}", data_root / self._cached(name))
+            with suppress(*FAILURES):
+                _download(f"{OPENML}/{size}", data_root / self._cached(size))
             if not (table := data_root / self._table(data_root)).exists():
                 _download(str(self._about(data_root).get("url")), table)
-        except (OSError, ValueError) as error:  # also those of urllib
+                try:
+                    self._must_be_whole(table, self._about(data_root).get("md5_checksum"))
+                except UserError:
+                    table.unlink()
+                    raise
+        except FAILURES as error:
             raise UserError(
                 f"{self.base} could not be fetched ({error}); see whether {OPENML}/d/{self.id} is there"
             ) from None
@@ -271,6 +283,8 @@ def _download(address: str, path: Path) -> None:
     try:
         with urlopen(address, timeout=SILENCE) as answer, gzip.open(part, "wb") as file:
             shutil.copyfileobj(answer, file)
+            if missing := getattr(answer, "length", None):  # of http.client, which says nothing of it
+                raise OSError(f"{address} broke off, {missing} bytes before its end")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
