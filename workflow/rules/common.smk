@@ -294,7 +294,8 @@ def studies():
 @cache
 def order():
     """Of each node and product, how far before others it goes; a job that was sent elsewhere has nothing before it."""
-    return {} if workflow.remote_exec else priorities.priorities(PLAN)
+    alone = workflow.remote_exec and in_bundle() is None
+    return {} if alone else priorities.priorities(PLAN)
 
 
 def priority(wildcards):
@@ -328,10 +329,18 @@ def resources():
 
 
 def minutes_of_work(job):
-    """Minutes of work that a job is thought to be, with a margin; None where nobody knows."""
+    """Minutes of work that a job is thought to be, with a margin; None where nobody knows, or it is to go alone.
+
+    Another workflow's own rules, of which this one is a module, note nowhere what they have made. A later attempt is
+    alone, so that what keeps a bundle from its start (an input that is missing) does so once.
+    """
+    if "robust_transfer/run/__main__.py" not in (job.rule.shellcmd or ""):
+        return None
+    if job.attempt > 1:
+        return None
     if "node" in job.wildcards_dict:
-        return resources().work(node_of(job.wildcards), job.attempt)
-    return job.attempt  # a table, a figure, verdicts or the report
+        return resources().work(node_of(job.wildcards))
+    return 1  # a table, a figure, verdicts or the report
 
 
 def memory(wildcards, attempt):

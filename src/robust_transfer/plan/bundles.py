@@ -125,6 +125,7 @@ class Bundle:
         if whole not in command:
             raise ValueError("this Snakemake names the targets of a job in another way")
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.record.path.touch()  # a file that is looked for before it is there may be missed for a minute (NFS)
         content = {"command": command.split(whole, 1), "targets": targets}
         self.path.write_text(json.dumps(content), encoding="utf-8")
         return shlex.join([sys.executable, "-P", str(jobs.PACKAGE / "run/__main__.py"), "bundle", str(self.path)])
