@@ -35,7 +35,6 @@ except ModuleNotFoundError as error:
 # Unfolded by `robust-transfer init`, the workflow lies elsewhere than its code, which is the installed package's.
 SOURCE = Path(robust_transfer.__file__).parents[1]
 
-from robust_transfer.cli import init
 from robust_transfer.errors import UserError
 from robust_transfer import store
 from robust_transfer import outlook
@@ -58,6 +57,8 @@ from robust_transfer.stages.node import KINDS
 
 if not HERE.is_dir():
     # A module from a repository elsewhere, of which Snakemake fetches the rules alone.
+    from robust_transfer.cli import init
+
     HERE = init.workflow()
 
 logging.getLogger("snakemake.logging").addFilter(short.shorten)
@@ -334,9 +335,8 @@ def minutes_of_work(job):
     Another workflow's own rules, of which this one is a module, note nowhere what they have made. A later attempt is
     alone, so that what keeps a bundle from its start (an input that is missing) does so once.
     """
-    if "robust_transfer/run/__main__.py" not in (job.rule.shellcmd or ""):
-        return None
-    if job.attempt > 1:
+    is_ours = "robust_transfer/run/__main__.py" in (job.rule.shellcmd or "")
+    if not is_ours or job.attempt > 1:
         return None
     if "node" in job.wildcards_dict:
         return resources().work(node_of(job.wildcards))

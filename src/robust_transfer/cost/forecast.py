@@ -15,6 +15,7 @@ from robust_transfer.plan.mistakes import did_you_mean
 from robust_transfer.plan.priorities import seconds_of, ways_to_the_end
 from robust_transfer.results.status import MADE, Status
 from robust_transfer.specs.passes import Unknown
+from robust_transfer.stages.node import Node
 
 ENDED = ("json", *(ending for endings in ENDINGS.values() for ending in endings))
 
@@ -188,8 +189,16 @@ def expected(plan: Plan, ids: Iterable[str]) -> dict[str, float]:
 
     Where what a node computes is not known, its kind has them.
     """
-    known = Forecast(plan, ids, Rates(rates.assumed(is_on_gpu(plan), plan.origin["machine"]["threads"])), False).costs
-    return {i: known[i].seconds if i in known else seconds_of(plan.nodes[i].kind) for i in ids}
+    needs = Needs(plan, Path(plan.origin["data_root"]))
+    rate = rates.assumed(is_on_gpu(plan), plan.origin["machine"]["threads"])
+
+    def seconds(node: Node) -> float:
+        try:
+            return rate.seconds(needs.load(node))
+        except Unknown:
+            return seconds_of(node.kind)
+
+    return {i: seconds(plan.nodes[i]) for i in ids}
 
 
 def behind(plan: Plan, targets: Iterable[str]) -> list[str]:

@@ -49,13 +49,11 @@ class Resources:
         """
         kind = KINDS[node.kind]
         try:
-            seconds = self._rates.seconds(node.kind, self._needs.load(node))
+            minutes = START + self._with_margin(node)
         except Unknown:
             return kind.minutes * (1 if kind.resumes else attempt)
         if self._rates.is_assumed(node.kind):
-            minutes = max(kind.minutes, START + UNCALIBRATED * seconds / 60)
-        else:
-            minutes = START + MARGIN * seconds / 60
+            minutes = max(kind.minutes, minutes)
         if kind.resumes:
             return math.ceil(min(minutes + WARNING, 60 * self.machine["longest_job"]))
         return math.ceil(minutes) * attempt
@@ -68,11 +66,14 @@ class Resources:
         if node.kind in ("bring", "prepare"):
             return None
         try:
-            seconds = self._rates.seconds(node.kind, self._needs.load(node))
+            return attempt * (self._with_margin(node) + EACH / 60)
         except Unknown:
             return None
+
+    def _with_margin(self, node: Node) -> float:
+        """Minutes that a node is expected to take, times the margin. Raises Unknown."""
         margin = UNCALIBRATED if self._rates.is_assumed(node.kind) else MARGIN
-        return attempt * (margin * seconds + EACH) / 60
+        return margin * self._rates.seconds(node.kind, self._needs.load(node)) / 60
 
     def memory_mb(self, node: Node, attempt: int = 1) -> int:
         """That a job may take: what the node needs with a margin, but at least the config's; as much more for each

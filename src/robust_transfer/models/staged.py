@@ -34,13 +34,15 @@ class Staged(Residual):
     def feature_width(self) -> int:
         return self.width * 2 ** (self.stages - 1)
 
-    def stacked(self, block_of: "Callable[[int, int, int], nn.Module]") -> "nn.ModuleList":
-        """The stages. block_of: channels in, channels out and stride -> a block."""
+    def stacked(self, block_of: "Callable[[int, int, int], nn.Module]", widen: int = 1) -> "nn.ModuleList":
+        """The stages. block_of: channels in, channels out and stride -> a block. widen: channels of the first stage, in
+        widths of the stem.
+        """
         from torch import nn
 
         stages, channels_in = nn.ModuleList(), self.width
         for stage, depth in enumerate(self.depth_per_stage):
-            channels = self.width * 2**stage
+            channels = self.width * widen * 2**stage
             first = block_of(channels_in, channels, 2 if stage else 1)
             stages.append(nn.Sequential(first, *(block_of(channels, channels, 1) for _ in range(depth - 1))))
             channels_in = channels

@@ -4,7 +4,6 @@ RobustBench's package is not needed: its names are known here, and its files are
 """
 
 import difflib
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from robust_transfer import store
 from robust_transfer.errors import UserError
 from robust_transfer.models.families import AnyNetwork
 from robust_transfer.plan.reading import read_yaml
@@ -132,20 +132,16 @@ def fetch(name: str, file: Path) -> None:
         raise UserError(f"robustbench {name}: {sentence}")
     import gdown
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        gdown.download(id=entry(name).drive, output=str(part), quiet=True)
-        with open(part, "rb") as content:
-            beginning = content.read(4)
-        if not beginning.startswith(BEGINNINGS):
-            raise OSError("Google Drive gave something else than a checkpoint")
-        part.replace(file)
+        with store.replacing(file) as part:
+            gdown.download(id=entry(name).drive, output=str(part), quiet=True)
+            with open(part, "rb") as content:
+                beginning = content.read(4)
+            if not beginning.startswith(BEGINNINGS):
+                raise OSError("Google Drive gave something else than a checkpoint")
     except Exception as error:  # gdown raises its own errors, and those of requests
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(f"robustbench {name} can't be fetched ({first}); {_by_hand(name, file)}") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _by_hand(name: str, file: Path) -> str:

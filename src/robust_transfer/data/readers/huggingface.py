@@ -197,11 +197,13 @@ class HuggingFace(Dataset):
             ) from None
 
     def _write_down(self, root: Path, about: Any, held: dict[str, Any]) -> None:
+        from robust_transfer import store
+
         licence = about.card_data.get("license") if about.card_data else None
         licence = ", ".join(licence) if isinstance(licence, list) else licence
         manifest = {"repo": self.repo, "revision": self.revision, "licence": licence, "files": held}
-        root.mkdir(parents=True, exist_ok=True)
-        (root / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        with store.replacing(root / MANIFEST) as temporary:
+            temporary.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 

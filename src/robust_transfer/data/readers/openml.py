@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import json
 import math
-import os
 import shutil
 from contextlib import suppress
 from functools import cache
@@ -278,16 +277,12 @@ class OpenML(Dataset):
 
 def _download(address: str, path: Path) -> None:
     """Write what is at an address, compressed, to a path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with urlopen(address, timeout=SILENCE) as answer, gzip.open(part, "wb") as file:
-            shutil.copyfileobj(answer, file)
-            if missing := getattr(answer, "length", None):  # of http.client, which says nothing of it
-                raise OSError(f"{address} broke off, {missing} bytes before its end")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    from robust_transfer import store
+
+    with store.replacing(path) as part, urlopen(address, timeout=SILENCE) as answer, gzip.open(part, "wb") as file:
+        shutil.copyfileobj(answer, file)
+        if missing := getattr(answer, "length", None):  # of http.client, which says nothing of it
+            raise OSError(f"{address} broke off, {missing} bytes before its end")
 
 
 @cache

@@ -1,7 +1,7 @@
 """Pre-activation ResNets with SiLU, wide or not, as Gowal et al. 2020 train them for robustness, and many since."""
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -86,20 +86,11 @@ class GowalResNet(Staged):
         from robust_transfer.models.normalise import normaliser
         from robust_transfer.models.spectral import average_residuals
 
-        stages, before = nn.ModuleList(), self.width
-        for stage, depth in enumerate(self.depth_per_stage):
-            after, blocks = self.width * self.widen * 2**stage, nn.Sequential()
-            for number in range(depth):
-                stride = 2 if stage and not number else 1
-                blocks.append(same_block()(before, after, stride, activated=self.shortcut == "activated"))
-                before = after
-            stages.append(blocks)
-        stem, tail = (
-            nn.Conv2d(channels, self.width, 3, 1, 1, bias=False),
-            nn.Sequential(nn.BatchNorm2d(before), nn.SiLU()),
-        )
+        stem, width = nn.Conv2d(channels, self.width, 3, 1, 1, bias=False), self.feature_width
+        stages = self.stacked(partial(same_block(), activated=self.shortcut == "activated"), self.widen)
+        tail = nn.Sequential(nn.BatchNorm2d(width), nn.SiLU())
         normalise = normaliser(self.normalise, channels)
-        network = Classifier(normalise, stem, stages, tail, before, classes, initialise=lambda module: None)
+        network = Classifier(normalise, stem, stages, tail, width, classes, initialise=lambda module: None)
         average_residuals(network, self.averaged_units)
         return network
 
