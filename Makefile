@@ -40,8 +40,10 @@ demo: env ## run the whole pipeline at the scale of config.yaml, then say what w
 	.venv/bin/snakemake --cores $(CORES) --logger studies --quiet host reason $(CONFIG) $(ARGS)
 	@.venv/bin/robust-transfer summary $(CONFIG)
 
-test: env ## run the tests
-	.venv/bin/python -m pytest -m "not campaign" $(ARGS)
+# A file's tests run one after another in one process, files beside each other; the long ones are collected first.
+test: env ## run the tests that are quick; ARGS="-m 'not campaign'" runs whole runs and clusters as well, as CI does
+	.venv/bin/python -m pytest -n logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder \
+	    -m "not campaign and not slow" $(ARGS)
 
 campaign: env ## kill and mistreat it in every way that we know, and count
 	.venv/bin/python -m pytest -m campaign $(ARGS)

@@ -15,6 +15,19 @@ from robust_transfer.plan import freeze
 from workspace import PARTS, TINY, Workspace, copy
 
 
+def pytest_collection_modifyitems(items):
+    """Where several run at once (see Makefile), a file's tests share their fixtures, and Slurm has the machine once."""
+    for item in items:
+        slurm = item.get_closest_marker("slurm")
+        item.add_marker(pytest.mark.xdist_group("slurm" if slurm else item.path.stem))
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_job(monkeypatch):
+    """A test starts as no job of a run: whoever freezes a plan makes its process one."""
+    monkeypatch.delenv(freeze.VARIABLE, raising=False)
+
+
 @pytest.fixture
 def workspace(tmp_path):
     """A folder like a fresh clone: nothing computed, config.yaml as it is shipped."""
@@ -83,7 +96,6 @@ def pretended(_pretended, tmp_path, monkeypatch):
     for part in (*PARTS, "results"):
         copy(_pretended[0].root / part, tmp_path / "clone" / part)
     monkeypatch.chdir(tmp_path / "clone")
-    monkeypatch.delenv(freeze.VARIABLE, raising=False)
     return Workspace(tmp_path / "clone")
 
 
