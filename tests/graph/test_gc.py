@@ -67,7 +67,8 @@ def test_leftovers_go_and_what_somebody_makes_stays(pretended, plan, listed, sai
         temporary.write_text("half")
         assert [each["what"] for each in listed()[1]] == ["saved state"]
         shutil.copytree(temporary.parent, temporary.parent.with_name(f"{temporary.parent.name[:-5]}0.tmp"))
-        assert [each["what"] for each in listed()[1]] == ["saved state", "half-written file"]
+        shutil.copytree(temporary.parent, pretended.results / f"{temporary.parent.name[:-5]}0.tmp")
+        assert [each["what"] for each in listed()[1]] == ["saved state", "half-written file", "half-written file"]
         assert said("gc", "--yes")[0] == 0
     assert (pretended.results / "checkpoints" / f"{other.id}.safetensors").exists()
     assert not (pretended.results / "checkpoints" / f"{model.id}.safetensors").exists()

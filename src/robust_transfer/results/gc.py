@@ -100,7 +100,7 @@ class Collection:
             made = node_id in self._folders and (self._folders[node_id] / store.CARD).exists()
             if (made or node_id not in self.wanted) and not self._is_held(node_id):
                 yield Unwanted(path, _size(path), "saved state")
-        for path in sorted({*self.results.glob("*/.*.tmp"), *self.results.glob("*/*/.*.tmp")}):
+        for path in sorted({path for depth in ("", "*/", "*/*/") for path in self.results.glob(f"{depth}.*.tmp")}):
             goes_anyway = path.parent.name in self._folders and path.parent.name not in self.wanted
             if not goes_anyway and store.is_left(path):
                 yield Unwanted(path, _size(path), "half-written file")
