@@ -112,6 +112,13 @@ def test_a_kind_comes_to_be_known_by_itself():
     assert progress.seconds_left(500.0) == pytest.approx(100 + 20 * 180, rel=0.25)
 
 
+def test_a_card_says_how_long_a_node_took_that_waited_in_a_queue():
+    progress = Progress(KINDS_OF, OF_STUDIES, {"b", "c"}, EXPECTED, by_card={"b": 2.0}.get)
+    progress.begin("b", 0.0)
+    progress.finish("b", 1000.0)
+    assert progress.seconds_left(0.0) == pytest.approx(2.0)
+
+
 def test_what_is_running_counts_as_work_done():
     """A run begins with small things, and then its first long trainings go on: they are no sign of slowness."""
     kinds = {"set": "prepare"} | {f"model {n}": "pretrain" for n in range(100)}
@@ -134,6 +141,7 @@ def test_what_was_there_counts_as_made_and_its_cards_say_how_long_it_took(preten
     assert {plan.nodes[i].kind for i in looked_at} == {n.kind for n in plan.nodes.values()}
     assert progress.expected.keys() == looked_at | {node.id}
     assert 0 < min(progress.expected.values()) < progress.expected[node.id]
+    assert progress.by_card(node.id) == SECONDS and progress.by_card("tables/davchev/table1") is None
     with_data = of_run(plan, [node.id], {node.id}, pretended.results, 0.0)
     assert with_data.counts("davchev") == (1, 2, 0), "a node stands for all that it is made from"
     first = one(plan, "prepare")

@@ -33,6 +33,7 @@ class Progress:
     kinds: of each thing that is asked for, made or not, the kind. studies: the things behind each study.
     left: the things that this run has to make. expected: seconds of each thing, by the cost model. recorded: things
     made earlier, and the seconds that they took by their cards. started: the clock's time at which the run began.
+    by_card: the seconds of a thing that is made, by its card; None where none says it.
     """
 
     kinds: dict[str, str]
@@ -41,6 +42,7 @@ class Progress:
     expected: Mapping[str, float] = field(default_factory=dict)
     recorded: Mapping[str, float] = field(default_factory=dict)
     started: float = 0.0
+    by_card: Callable[[str], float | None] = lambda thing: None
 
     def __post_init__(self) -> None:
         self.to_make = len(self.left)
@@ -73,7 +75,8 @@ class Progress:
             return []
         self.left.remove(thing)
         self._made.append(thing)
-        self._learn(thing, now - self.running.pop(thing, now))
+        seen, said = now - self.running.pop(thing, now), self.by_card(thing)
+        self._learn(thing, seen if said is None else said)  # what is seen has the queue's time in it, and a bundle's
         return [study for study, things in self.studies.items() if thing in things and not self.is_unfinished(study)]
 
     def fail(self, thing: str) -> None:
@@ -137,13 +140,18 @@ def of_run(
         if study in asked_for or not asked_for  # of others are at most nodes that they share with these
     }
     left = {thing for thing in to_make if thing in wanted}
+
+    def by_card(thing: str) -> float | None:
+        card = store.glance(results / plan.nodes[thing].card) if thing in plan.nodes else None
+        found = (card or {}).get("seconds")
+        return found if isinstance(found, int | float) else None
+
     looked_at, recorded = Counter[str](), dict[str, float]()
     for thing, kind in wanted.items():
         if thing not in left and kind not in PRODUCTS and looked_at[kind] < MOST_CARDS:
             looked_at[kind] += 1
-            found = (store.glance(results / plan.nodes[thing].card) or {}).get("seconds")
-            if isinstance(found, int | float):
+            if (found := by_card(thing)) is not None:
                 recorded[thing] = found
     nodes = [thing for thing in wanted if thing in plan.nodes and (thing in left or thing in recorded)]
     studies = {study: things for study, things in studies.items() if things}
-    return Progress(wanted, studies, left, expected(plan, nodes), recorded, now)
+    return Progress(wanted, studies, left, expected(plan, nodes), recorded, now, by_card)
