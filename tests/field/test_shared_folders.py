@@ -343,3 +343,16 @@ def test_the_lock_of_another_machine_stays(tmp_path, driver, lock):
     stopping.take_over_locks(tmp_path)()
     assert lock.exists()
     assert record.read_text().count("began") == 2
+
+
+def test_the_bundles_of_a_killed_snakemake_go_and_those_of_a_living_one_stay(tmp_path, driver):
+    process = driver(1000)
+    bundle = tmp_path / "bundles" / "0123abcd.json"
+    bundle.parent.mkdir()
+    bundle.touch()
+    stopping.take_over_locks(tmp_path)()
+    assert bundle.exists()
+    process.kill()
+    process.wait()
+    stopping.take_over_locks(tmp_path)()
+    assert not bundle.exists()

@@ -100,7 +100,6 @@ def test_work_is_what_a_node_takes_with_the_margin_alone(paper):
     evaluate = one(plan, "evaluate")
     seconds = found._rates.seconds("evaluate", found._needs.load(evaluate))
     assert found.work(evaluate) == pytest.approx((resources.UNCALIBRATED * seconds + resources.EACH) / 60)
-    assert found.work(evaluate, 3) == pytest.approx(3 * found.work(evaluate))
     assert found.work(one(plan, "pretrain")) > 60
     assert found.work(one(plan, "prepare")) is None, "what reading files takes, nobody knows"
 

@@ -294,7 +294,7 @@ def studies():
 
 @cache
 def order():
-    """Of each node and product, how far before others it goes; a job that was sent elsewhere has nothing before it."""
+    """Of each node and product, how far before others it goes; a job that was sent elsewhere alone has no others."""
     alone = workflow.remote_exec and in_bundle() is None
     return {} if alone else priorities.priorities(PLAN)
 
@@ -330,17 +330,17 @@ def resources():
 
 
 def minutes_of_work(job):
-    """Minutes of work that a job is thought to be, with a margin; None where nobody knows, or it is to go alone.
-
-    Another workflow's own rules, of which this one is a module, note nowhere what they have made. A later attempt is
-    alone, so that what keeps a bundle from its start (an input that is missing) does so once.
-    """
-    is_ours = "robust_transfer/run/__main__.py" in (job.rule.shellcmd or "")
-    if not is_ours or job.attempt > 1:
-        return None
+    """Minutes of work that a job is thought to be, with a margin; None where nobody knows."""
     if "node" in job.wildcards_dict:
         return resources().work(node_of(job.wildcards))
-    return 1  # a table, a figure, verdicts or the report
+    return 1.0  # a table, a figure, verdicts or the report
+
+
+def longest(job):
+    """Minutes that a job may take at most: what --set-resources says of its rule, and the longest time of the site."""
+    given = workflow.resource_settings.overwrite_resources.get(job.rule.name, {})
+    ours = 60 * machine("longest_job")
+    return min(ours, job.resources.runtime) if "runtime" in given else ours
 
 
 def memory(wildcards, attempt):
@@ -366,4 +366,4 @@ def runtime(wildcards, attempt):
 if on_cluster():
     from robust_transfer.plan import slurm
 
-    slurm.put_together(minutes_of_work)
+    slurm.put_together(minutes_of_work, longest)

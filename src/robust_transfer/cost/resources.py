@@ -58,7 +58,7 @@ class Resources:
             return math.ceil(min(minutes + WARNING, 60 * self.machine["longest_job"]))
         return math.ceil(minutes) * attempt
 
-    def work(self, node: Node, attempt: int = 1) -> float | None:
+    def work(self, node: Node) -> float | None:
         """Minutes that a node is thought to be at work, with the margin; None where nobody knows.
 
         So it is of those that read files first: there is no model of what that takes.
@@ -66,7 +66,7 @@ class Resources:
         if node.kind in ("bring", "prepare"):
             return None
         try:
-            return attempt * (self._with_margin(node) + EACH / 60)
+            return self._with_margin(node) + EACH / 60
         except Unknown:
             return None
 

@@ -3,9 +3,11 @@
 For Snakemake each node stays a job of its own, with its log, priority and attempts: only what is handed to Slurm is put
 together (plan/slurm.py), of jobs that are ready at the same time and ask for the same. The bundle makes them one after
 the other (run/bundle.py) and writes down how far it is. So a node that fails costs itself alone; what was made before a
-bundle was stopped is kept; and what it did not come to is put into another one, without an attempt less.
+bundle was stopped is kept; and what it did not come to is put into another one, without an attempt less. Later attempts
+go alone: whatever keeps a bundle from its start (an input that is not there, an sbatch that is refused) does so once.
 """
 
+import contextlib
 import json
 import math
 import shlex
@@ -13,28 +15,28 @@ import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from robust_transfer.cost.resources import START
 from robust_transfer.plan import jobs
-from robust_transfer.run.bundle import Record
+from robust_transfer.run.bundle import FOLDER, Record
 
 SWITCH = "bundle_minutes"
 """The resource of a job that says how many minutes of work a bundle holds; without it, or at 0, there are none."""
 SMALL = 0.25
-"""The part of these minutes that a job needs at most which may share them."""
+"""Share of these minutes that a job takes at most which is put into a bundle."""
 MOST = 200
-"""Jobs of a bundle."""
+"""Jobs that a bundle has at most."""
 SUMMED, LARGEST = "runtime", ("mem_mb", "mem_mib", "disk_mb", "disk_mib")
 """Resources in which the jobs of a bundle may differ; in all others they are alike."""
-FOLDER = Path(".snakemake/bundles")
+COMMAND = "robust_transfer/run/__main__.py"
+"""Of jobs that may share: it alone notes in the record what is done. Rules of another workflow have their own."""
 
 
 @dataclass(frozen=True)
 class Waiting:
     """A job that is to share: the minutes of work that it is thought to be, of those that its bundle may have; and the
-    clock's time since when it waits.
+    clock's time (seconds) since when it waits.
     """
 
     job: Any
@@ -42,15 +44,20 @@ class Waiting:
     limit: float
     since: float = 0.0
 
-    def like(self) -> tuple[object, ...]:
-        """What it must have in common with the others of its bundle; a later attempt is more time and memory."""
+    def must_be_equal_in(self) -> tuple[object, ...]:
+        """What it must have in common with the others of its bundle."""
         others = sorted((k, str(v)) for k, v in self.job.resources.items() if k not in (SUMMED, *LARGEST))
-        return self.job.attempt, *others
+        return self.limit, *others
 
 
-def waiting_of(job: Any, minutes_of: Callable[[Any], float | None]) -> Waiting | None:
-    """A job, if it is to share. minutes_of: see put_together."""
-    limit = 0 if job.is_group() or not job.log else job.resources.get(SWITCH) or 0
+def waiting_of(
+    job: Any, minutes_of: Callable[[Any], float | None], longest_of: Callable[[Any], float]
+) -> Waiting | None:
+    """A job, if it is to share. minutes_of, longest_of: see put_together."""
+    if job.is_group() or job.attempt > 1 or not job.log or COMMAND not in (job.rule.shellcmd or ""):
+        return None
+    limit = job.resources.get(SWITCH) or 0
+    limit = min(limit, longest_of(job) - START) if limit else 0
     minutes = minutes_of(job) if limit > 0 else None
     return None if minutes is None or minutes > SMALL * limit else Waiting(job, minutes, limit)
 
@@ -59,14 +66,16 @@ def divided(waiting: Iterable[Waiting]) -> Iterator[tuple[list[Waiting], bool]]:
     """Jobs as bundles, in their order; and of each, whether it is full."""
     alike: dict[tuple[object, ...], list[Waiting]] = {}
     for each in waiting:
-        alike.setdefault(each.like(), []).append(each)
+        alike.setdefault(each.must_be_equal_in(), []).append(each)
     for members in alike.values():
         bundle: list[Waiting] = []
+        minutes = 0.0
         for each in members:
-            if bundle and (len(bundle) >= MOST or sum(m.minutes for m in [*bundle, each]) > each.limit):
+            if bundle and (len(bundle) >= MOST or minutes + each.minutes > each.limit):
                 yield bundle, True
-                bundle = []
+                bundle, minutes = [], 0.0
             bundle.append(each)
+            minutes += each.minutes
         yield bundle, len(bundle) >= MOST
 
 
@@ -133,7 +142,8 @@ class Bundle:
     def forget(self) -> None:
         """Remove its files."""
         for path in (self.path, self.record.path):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def asked_together(members: Sequence[Waiting]) -> Asked:

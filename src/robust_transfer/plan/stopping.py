@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from robust_transfer import locks, store
+from robust_transfer.run import bundle
 
 RECORD = "robust-transfer.drivers"
 
@@ -83,6 +84,9 @@ def take_over_locks(folder: Path) -> Callable[[], None]:
     Every Snakemake that runs this workflow holds a shared lock on a record as long as it lives, and notes there that it
     began and ended. Who gets the record for itself alone knows that none of them lives. Locks are removed only where
     one noted there did not end, and ran on this machine: elsewhere the file system's lock may not have reached.
+
+    A dead one's bundles go as well (see plan/bundles.py): they may wait in the queue, and would make anew, and first
+    remove, what is made by then.
     """
     folder.mkdir(exist_ok=True)
     descriptor = os.open(folder / RECORD, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -93,6 +97,9 @@ def take_over_locks(folder: Path) -> Callable[[], None]:
         if all(locks.kernel() == words[2] or platform.node() == words[3] for words in dead):
             for left in (folder / "locks").glob("*.lock") if dead else ():
                 left.unlink(missing_ok=True)
+            for left in (folder / bundle.FOLDER.name).glob("*"):
+                with contextlib.suppress(OSError):  # a colleague's
+                    left.unlink()
             os.ftruncate(descriptor, 0)
     locks.lock(descriptor, fcntl.LOCK_SH)
     token = os.urandom(6).hex()

@@ -1,15 +1,21 @@
 """A bundle on its node of the cluster: several small things made one after the other, and a record of how far it is.
 
-See plan/bundles.py, which submits it. A bundle that Slurm puts back into the queue makes what it has not made yet.
+See plan/bundles.py, which submits it. A bundle that Slurm puts back into the queue makes what it has not made yet; one
+whose Snakemake was killed, and that another has taken the place of (plan/stopping.py), makes nothing.
 """
 
 import json
 import os
+import sys
+import time
 from pathlib import Path
 
 VARIABLE = "ROBUST_TRANSFER_BUNDLE"
 """Names the record, in a bundle's jobs."""
+FOLDER = Path(".snakemake/bundles")
 BEGUN, STARTED, DONE = "begun", "started", "done"
+TRIES, BETWEEN = 5, 2.0
+"""How often a line is tried to be written, and the seconds between two tries."""
 
 
 class Record:
@@ -19,9 +25,14 @@ class Record:
         self.path = path
 
     def add(self, word: str, log: str | Path = "") -> None:
-        """Write a line down."""
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(f"{word} {log}\n")
+        """Write a line down; tried for some seconds, and then let be: a full disk fails nothing that is well made."""
+        for left in reversed(range(TRIES)):
+            try:
+                with open(self.path, "a", encoding="utf-8") as file:
+                    file.write(f"{word} {log}\n")
+                return
+            except OSError:
+                time.sleep(BETWEEN if left else 0)
 
     def _lines(self) -> list[tuple[str, str]]:
         try:
@@ -58,7 +69,11 @@ def of_this_job() -> Record | None:
 def main(name: str) -> int:
     """Become the Snakemake that makes what a bundle's file names and its record does not have yet."""
     path = Path(name)
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        print(f"{path} is gone: the Snakemake that wanted it has ended, and nothing is made", file=sys.stderr)
+        return 0
     record = Record(path.with_suffix(".record"))
     done = record.done()
     left = [target for log, target in content["targets"].items() if log not in done]

@@ -6,7 +6,8 @@ light: it finds the server of this very code, or starts it, hands over its comma
 standard streams, passes signals on, and ends as the node ends. Killing the client kills the node. The server goes when
 it has been idle for a while.
 
-Only on Linux, and only for nodes that a local Snakemake runs; a cluster job is its own process.
+Only on Linux, and only for nodes that a Snakemake makes beside it: on one machine, or those of a bundle on a cluster
+(see plan/bundles.py). A cluster job with one node is its own process.
 """
 
 import contextlib
