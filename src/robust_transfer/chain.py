@@ -1,8 +1,9 @@
 """The chain: which bytes everything was made from, and what no longer agrees with what is there now.
 
 Every card says what was read: `read`, the sha256 of each parent's artifact, and `data`, for each prepared data set
-behind it the digest of the files below data_root that it was prepared from. So what was made from other bytes than
-those of today can be told from the cards alone: it is stale, and so is all that was made from it.
+behind it the digest of the files below data_root that it was prepared from; likewise for weights that were fetched, of
+which the plan names no sha256. So what was made from other bytes than those of today can be told from the cards alone:
+it is stale, and so is all that was made from it.
 """
 
 import os
@@ -17,13 +18,15 @@ from robust_transfer.card_index import CardIndex
 from robust_transfer.errors import UserError
 from robust_transfer.plan.graph import Plan, Product
 from robust_transfer.specs.datasets import Dataset
+from robust_transfer.specs.origins import Origin
 from robust_transfer.stages.node import KINDS, Node
 
 # ---- the files of a data set ---------------------------------------------------------------------------------------
 
 
 def files_of(spec: Any, data_root: Path, known: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]] | None:
-    """What a data set is read from, an entry for each file or folder that its spec names: {path, stamp, sha256}.
+    """What a data set, or weights that are fetched, are read from, an entry for each file or folder that the spec names:
+    {path, stamp, sha256}.
 
     stamp: of sizes and times, which tells without reading that nothing was touched. sha256: of the file, or over the
     paths and sha256 of all files in the folder. Photographs of a collection are not looked at: those that stay where
@@ -36,17 +39,23 @@ def files_of(spec: Any, data_root: Path, known: Iterable[Mapping[str, Any]] = ()
     """
     before = {(entry["path"], entry["stamp"]): entry["sha256"] for entry in known}
     entries = []
-    for name in spec.files_in(data_root) if isinstance(spec, Dataset) else ():
+    for name in _names(spec, data_root):
         top = data_root / name
         if not top.exists():
             return None
-        if top.is_dir() and spec.reader == "collection":
+        if top.is_dir() and isinstance(spec, Dataset) and spec.reader == "collection":
             continue
         below = _below(top)
         stamp = digest([[path.hex(), *_size_and_time(top, path)] for path in below])
         sha256 = before.get((name, stamp)) or _content(top, below)
         entries.append({"path": name, "stamp": stamp, "sha256": sha256})
     return entries
+
+
+def _names(spec: Any, data_root: Path) -> list[str]:
+    if isinstance(spec, Dataset):
+        return spec.files_in(data_root)
+    return spec.files if isinstance(spec, Origin) else []
 
 
 def content_of(files: list[dict[str, Any]]) -> str:
@@ -217,7 +226,8 @@ class Chain:
     def _own(self, card: dict[str, Any], who: str) -> str | None:
         for prepared, content in card.get("data", {}).items():
             if prepared in self.nodes and self.content(prepared) not in (None, content):
-                return f"the files of {prepared} have changed since it was prepared"
+                done = "brought" if self.nodes[prepared].kind == "bring" else "prepared"
+                return f"the files of {prepared} have changed since it was {done}"
         for entry in card["read"].values():
             now = self.sha256(entry["id"]) if entry["id"] in self.nodes else None
             if now not in (None, entry["sha256"]):

@@ -31,22 +31,24 @@ CUSTOM = {
 
 @pytest.fixture
 def data_root(tmp_path):
-    """A folder of red and blue pictures, and arrays of 3 x 3 grey ones."""
+    """A folder of red and blue pictures, and arrays of grey ones, of 3 x 3 and 10 x 12."""
     for split in ("train", "test"):
         for name in ("red", "blue"):
             folder = tmp_path / "colour" / split / name
             folder.mkdir(parents=True)
             for place in range(40):
                 Image.new("RGB", (8, 8), name).save(folder / f"{place}.png")
-    images = np.random.default_rng(0).integers(0, 256, (120, 3, 3, 1), np.uint8)
-    pair = {"images": images, "labels": np.arange(120) % 5}
-    parts = {f"{split}_{what}": part for split in ("train", "test") for what, part in pair.items()}
-    np.savez(tmp_path / "small.npz", **parts)
+    for name, sides in (("small", (3, 3)), ("odd", (10, 12))):
+        images = np.random.default_rng(0).integers(0, 256, (120, *sides, 1), np.uint8)
+        pair = {"images": images, "labels": np.arange(120) % 5}
+        parts = {f"{split}_{what}": part for split in ("train", "test") for what, part in pair.items()}
+        np.savez(tmp_path / f"{name}.npz", **parts)
     return tmp_path
 
 
 COLOUR = {"reader": "folder", "folder": "colour", "size": 8, "validation": 0.2}
 SMALL = {"reader": "npz", "file": "small.npz", "validation": 0.2}
+ODD = {"reader": "npz", "file": "odd.npz", "validation": 0.2}
 
 
 def refused(data_root, study, **overlay):
@@ -135,6 +137,24 @@ def test_images_too_small_for_the_poolings(data_root):
         "datasets.mine: images of 3 x 3 pixels are too small for densenet16k12, which needs 4 x 4; take larger ones, "
         "or another network"
     )
+
+
+@pytest.mark.parametrize(("shortcut", "fits"), [("activated", False), ("input", True)])
+def test_images_whose_sides_do_not_halve(data_root, shortcut, fits):
+    gowal = {"family": "gowal-resnet", "depth_per_stage": [1, 1, 1], "width": 4, "shortcut": shortcut}
+    section = {"target": "mine", "network": "gowal", "substitute": "gowal"}
+    found = refused(data_root, "davchev", datasets={"mine": ODD}, networks={"gowal": gowal}, davchev=section)
+    assert found == (
+        []
+        if fits
+        else [
+            "datasets.mine: images of 10 x 12 pixels do not fit gowal10x1w4, which halves their sides and needs multiples "
+            "of 4; take others, or another network"
+        ]
+    )
+    network = TypeAdapter(AnyNetwork).validate_python(gowal)
+    assert network.side_multiple == (1 if fits else 4)
+    network.build(1, 2).eval()(pytest.importorskip("torch").rand(2, 1, 12, 8))
 
 
 def test_networks_of_unknown_needs_are_not_refused(data_root):
@@ -331,6 +351,7 @@ NETWORKS = [
     {"family": "wide-resnet", "depth": 10, "widen": 1, "width": 4, "shortcut": "pad"},
     RESNET18,
     {"family": "torchvision", "name": "mobilenet_v2"},
+    {"family": "gowal-resnet", "depth_per_stage": [1, 1, 1], "width": 4, "shortcut": "input"},
 ]
 
 

@@ -383,6 +383,19 @@ def test_sets_are_there_partial_or_missing(tmp_path, monkeypatch):
     assert json.loads(json.dumps(inventory.as_values(sets)))[0]["can_be_fetched"] is True
 
 
+def test_a_set_has_its_names_in_the_config_too(tmp_path):
+    plan = plan_of(tmp_path, MNIST, MNIST | {"limit": 2}, {"reader": "npz", "file": "my.npz"})
+    other = {"reader": "npz", "file": "other.npz"}
+    plan.origin["config"] = {"datasets": {"whole": MNIST, "few": MNIST | {"limit": 2, "seed": 4}, "other": other}}
+    sets = inventory.needed(plan)
+    assert [each.called for each in sets] == [["whole", "few"], []]
+    for names in (["MNIST"], ["few"], ["whole", "few", "MNIST"]):
+        assert inventory.chosen(sets, names, ()) == sets[:1]
+    with pytest.raises(UserError, match="the config needs no set other; it needs MNIST, my"):
+        inventory.chosen(sets, ["other"], ())
+    assert inventory.as_values(sets)[0]["called"] == ["whole", "few"]
+
+
 def test_fetching_is_torchvisions(tmp_path, monkeypatch):
     called = []
 

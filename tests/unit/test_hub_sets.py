@@ -22,8 +22,10 @@ from sklearn.datasets import fetch_openml
 from robust_transfer.data import inventory, parquets
 from robust_transfer.data.readers import AnyDataset
 from robust_transfer.errors import UserError
-from robust_transfer.plan import presence
-from robust_transfer.plan.graph import Node
+from robust_transfer.plan import build, edges, presence
+from robust_transfer.plan.graph import Node, Plan
+from robust_transfer.plan.specs import CifarResNet, Recipe, Schedule
+from robust_transfer.specs.networks import IMAGENET
 from robust_transfer.stages import prepare
 from robust_transfer.stages.node import KINDS
 
@@ -133,6 +135,23 @@ def test_grey_images_stay_grey_and_a_size_scales_all(tmp_path):
     assert scaled.slug == "hf-tiny-set-8px"
     with pytest.raises(UserError, match=f"{one}: the image of row 0 is 12 x 9, and those before it are 6 x 6; write a"):
         spec(**HUB).read(tmp_path)
+
+
+def test_a_set_whose_first_image_is_grey_meets_a_network_for_colours(tmp_path):
+    """Such sets are read as RGB: what is refused before must be certain."""
+    root = repository(tmp_path / REPO)
+    pictures = [image(0, mode="L"), *(image(i) for i in range(1, 4))]
+    written(root / "plain_text/train-00000-of-00002.parquet", pictures, [0, 1, 0, 1])
+    assert spec(**HUB).read(tmp_path).splits["train"][0].shape == (8, 6, 6, 3)
+    plan = Plan({"data_root": str(tmp_path)})
+    data = build.prepare(plan, spec(**HUB, validation=0))
+    network = CifarResNet(family="cifar-resnet", depth_per_stage=[1], width=4, normalise=IMAGENET)
+    schedule = Schedule(epochs=1, batch_size=4, lr=0.1)
+    build.pretrain(plan, data, Recipe(network=network, schedule=schedule))
+    assert [*edges.misfits(plan, tmp_path)] == []
+    build.pretrain(plan, data, Recipe(network=network, schedule=schedule.with_(batch_size=40)))
+    (small,) = edges.misfits(plan, tmp_path)  # what is certain is still known
+    assert small.key == "batch_size"
 
 
 def test_a_share_is_held_out_where_there_is_no_test_split(hub):
@@ -269,8 +288,13 @@ def test_images_that_are_named_and_not_there_are_refused(hub):
 
 
 def test_two_parts_of_a_repository_are_fetched_each(tmp_path):
-    keys = {spec(**HUB, **more).fetch_key for more in ({}, {"seed": 1}, {"test": "validation"}, {"test": 0.2})}
-    assert len(keys) == 3
+    plan, kind = Plan({"data_root": str(tmp_path)}), KINDS["prepare"]
+    for more in ({}, {"seed": 1}, {"test": "validation"}, {"test": 0.2}):
+        each = kind.parse(HUB | more)
+        plan.add("prepare", each.slug, each)
+    sets = inventory.needed(plan)
+    assert [each.spec.test for each in sets] == ["test", "validation", 0.2]
+    assert {each.name for each in sets} == {"hf-tiny-set"}
 
 
 def test_labels_out_of_range_and_damaged_files_are_refused(hub):
@@ -307,7 +331,8 @@ def library(tmp_path, monkeypatch):
                 raise Exception("404 Client Error.\n\nRevision Not Found")  # as its library for HTTP does
             names = [path.relative_to(there).as_posix() for path in sorted(there.rglob("*")) if path.is_file()]
             sha = {name: hashlib.sha256((there / name).read_bytes()).hexdigest() for name in names}
-            lfs = {name: SimpleNamespace(sha256=sha[name]) if name.endswith("parquet") else None for name in names}
+            large = [name for name in names if "train" in name]  # the hub has no sha256 of small ones
+            lfs = {name: SimpleNamespace(sha256=sha[name]) if name in large else None for name in names}
             siblings = [SimpleNamespace(rfilename=name, lfs=lfs[name]) for name in names]
             return SimpleNamespace(siblings=siblings, card_data={"license": ["cc-by-4.0", "mit"]})
 

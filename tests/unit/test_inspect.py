@@ -13,7 +13,7 @@ import foreign
 from foreign import CIFAR, LAYOUTS, MEAN, NUMBERS, STD, seeded
 from robust_transfer.cli import inspect
 from robust_transfer.errors import UserError
-from robust_transfer.models import checkpoints, files, fits
+from robust_transfer.models import checkpoints, files, fits, zoo
 from robust_transfer.models.families import AnyNetwork
 from robust_transfer.models.families.torchvision import BLOCKS
 from robust_transfer.models.recognise import recognise
@@ -172,6 +172,32 @@ def test_the_closest_network_is_shown_with_what_is_missing_and_too_much(folder, 
     values = json.loads(capsys.readouterr().out)
     assert (values["missing"], values["unused"]) == (["stages.3.1.conv2.weight"], ["odd.weight"])
     assert values["network"] == {"family": "torchvision", "name": "resnet18"}
+
+
+@pytest.mark.parametrize("of_the_file", [False, True])
+def test_a_file_of_robustbench_is_held_against_the_network_of_its_name(folder, capsys, monkeypatch, of_the_file):
+    """With the state dict that RobustBench takes, and all that no tensor tells."""
+    said = {} if of_the_file else {"normalise": {"mean": 0, "std": 1}}
+    network = PreActResNet(family="preact-resnet", depth_per_stage=[2, 1], width=4, shortcut_of="input", **said)
+    monkeypatch.setattr(zoo, "entries", lambda: {"cifar10/Linf/A": zoo.Entry(network, not of_the_file, "id", "last")})
+    state = foreign.prefixed(seeded(LAYOUTS["RobustBench's PreActResNet"][0]).state_dict(), "module.")
+    state |= {"module.mean": MEAN, "module.std": STD} if of_the_file else {}
+    (folder / "data/weights/robustbench/cifar10/Linf").mkdir(parents=True)
+    name = saved(folder, {"last": state, "best": state}, "robustbench/cifar10/Linf/A.pt")
+    assert run(name, "--record") == 0
+    assert [*weights.recorded()] == [name]
+    shown = capsys.readouterr().out
+    assert "no tensor tells it" not in shown
+    config = yaml.safe_load(shown[shown.index("networks:") :])
+    assert config["custom"]["sources"]["A"] == {"network": "A", "robustbench": "cifar10/Linf/A"}
+    proposed = TypeAdapter(AnyNetwork).validate_python(config["networks"]["A"])
+    assert zoo.differs("cifar10/Linf/A", proposed) is None
+    fits.fitted(proposed, checkpoints.read(folder / "data/weights" / name, "last"), name)
+    with pytest.raises(UserError, match="several state dicts: last, best"):
+        run(name, "--family", "preact-resnet")
+    saved(folder, {"last": small_state()}, name)
+    assert run(name) == 3
+    assert "the closest is preact8w4" in capsys.readouterr().out
 
 
 def test_families_can_be_named(folder, capsys):

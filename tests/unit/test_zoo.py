@@ -11,10 +11,14 @@ from pydantic import ValidationError
 from torch import nn
 
 import foreign
+from made import MACHINE
+from robust_transfer import chain, store
 from robust_transfer.errors import UserError
 from robust_transfer.models import checkpoints, files, fits, zoo
-from robust_transfer.plan import presence, weights
+from robust_transfer.plan import build, presence, weights
+from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import Normalise, PreActResNet
+from robust_transfer.run import nodes
 from robust_transfer.specs.origins import Origin
 from robust_transfer.stages import bring
 from robust_transfer.stages.node import KINDS
@@ -46,7 +50,7 @@ def test_every_name_is_of_a_network_of_ours_or_has_a_reason_why_not():
     for name, entry in zoo.entries().items():
         assert re.fullmatch(r"(cifar10|cifar100|imagenet)/(Linf|L2|corruptions)/[\w-]+", name)
         assert re.fullmatch(r"[\w-]{33}", entry.drive)
-        assert entry.state in (None, "last")
+        assert entry.entry in (None, "last")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +158,8 @@ def brought(network, name="cifar10/Linf/Carmon2019Unlabeled"):
 def test_a_plan_names_the_network_of_the_zoo_and_no_other(monkeypatch):
     node = brought(WRN)
     assert {key: node.spec[key] for key in node.spec if key != "network"} == {
-        "robustbench": "cifar10/Linf/Carmon2019Unlabeled"
+        "robustbench": "cifar10/Linf/Carmon2019Unlabeled",
+        "drive": "15tUx-gkZMYx7BfEOw1GY5OKC-jECIsPQ",
     }
     assert node.slug == "wrn28x10w16.Carmon2019Unlabeled"
     with pytest.raises(
@@ -167,6 +172,20 @@ def test_a_plan_names_the_network_of_the_zoo_and_no_other(monkeypatch):
     recorded = brought(WRN)
     assert recorded.spec["sha256"] == "cd" * 32
     assert recorded.id != node.id
+
+
+def test_a_node_says_which_file_and_which_state_dict_its_name_stood_for(monkeypatch):
+    name = "cifar10/Linf/Andriushchenko2020Understanding"
+    network = zoo.entry(name).network
+    node = brought(network.model_dump(exclude_unset=True), name)
+    drive = zoo.entry(name).drive
+    assert (node.spec["entry"], node.spec["drive"]) == ("last", drive)
+    for changed in (zoo.Entry(network, True, "another-id", "last"), zoo.Entry(network, True, drive)):
+        with monkeypatch.context() as patch:
+            patch.setattr(zoo, "entries", lambda changed=changed: {name: changed})
+            assert brought(network.model_dump(exclude_unset=True), name).id != node.id
+    with pytest.raises(ValidationError, match="drive: it goes with robustbench"):
+        KINDS["bring"].parse({"network": network.canonical(), "robustbench": name})
 
 
 def test_without_gdown_it_is_said_before_the_first_job(folder, monkeypatch):
@@ -212,7 +231,8 @@ def gdown(monkeypatch, write):
 
 
 def job(folder, **more):
-    spec = KINDS["bring"].parse({"network": TINY.canonical(), "robustbench": NAME, **more})
+    zoos = {"robustbench": NAME, "drive": "an-id", "entry": "last"}
+    spec = KINDS["bring"].parse({"network": TINY.canonical(), **zoos, **more})
     return SimpleNamespace(spec=spec, data_root=folder, output=folder / "model.safetensors", has=lambda role: False)
 
 
@@ -235,8 +255,36 @@ def test_a_network_is_fetched_once_and_gives_the_same_logits(folder, monkeypatch
         bring.run(job(folder, sha256="ab" * 32))
 
 
+def test_another_file_in_place_of_one_that_was_fetched_makes_what_was_made_from_it_out_of_date(
+    folder, monkeypatch, tiny
+):
+    """The plan has no sha256 of it: the card has."""
+    gdown(monkeypatch, lambda path: torch.save(tiny.content, path))
+    plan, results = Plan({"data_root": "data", "machine": MACHINE}), folder / "results"
+    node = build.bring(plan, TINY, Origin(robustbench=NAME))
+
+    def out_of_date():
+        return chain.Chain(plan.nodes, results, folder / "data").reason(node.id)
+
+    for change in (False, True):
+        nodes.make(node, plan, "0" * 12, results, 1)
+        card = store.read_card(results / node.card)
+        assert card["files"][0]["sha256"] == store.sha256_of(folder / "data/weights" / FILE)
+        assert out_of_date() is None
+        if not change:
+            torch.save({"last": tiny.content["last"]}, folder / "data/weights" / FILE)
+            assert out_of_date() == f"the files of {node.id} have changed since it was brought"
+    (folder / "data/weights" / FILE).unlink()
+    assert out_of_date() is None
+
+
 def _page(path):
     path.write_text("<html>Quota exceeded")
+
+
+def _half(path):
+    torch.save({"last": torch.ones(99)}, path)
+    path.write_bytes(path.read_bytes()[:-100])
 
 
 def _fail(path):
@@ -246,9 +294,10 @@ def _fail(path):
 @pytest.mark.parametrize(
     ("write", "words"),
     [
-        (_page, "gave something else than a checkpoint"),
+        (_page, "gave something else than a whole checkpoint"),
         (_fail, "Cannot retrieve the public link"),
         (lambda _: None, ""),
+        (_half, "something else than a whole checkpoint"),
     ],
 )
 def test_a_download_that_fails_leaves_nothing_and_says_how_to_do_it_by_hand(folder, monkeypatch, tiny, write, words):

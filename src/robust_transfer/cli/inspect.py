@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     from pydantic import ValidationError
 
     from robust_transfer.errors import UserError
-    from robust_transfer.models import checkpoints, recognise
+    from robust_transfer.models import recognise, zoo
     from robust_transfer.models.families import FAMILIES
     from robust_transfer.plan import weights
 
@@ -41,11 +41,12 @@ def run(options: argparse.Namespace) -> int:
     families = [family.tag() for family in FAMILIES]
     if unknown := [name for name in options.family if name not in families]:
         raise UserError(f"--family {unknown[0]}: there is no such family; there are {', '.join(families)}")
+    known = None if options.entry or options.family or options.name else zoo.name_of(name)
     try:
-        found = recognise.recognise(checkpoints.read(path, options.entry), options.family, options.name)
+        found = _of_the_zoo(path, known) if known else _of_any(path, options)
     except ValidationError:
         raise UserError(f"--name {options.name}: no network has that name; docs/networks.md has them") from None
-    values = recognise.as_values(found, path, weights.sha256_of(path))
+    values = recognise.as_values(found, path, weights.sha256_of(path)) | {"robustbench": known}
     if options.json:
         print(json.dumps(values, indent=2, ensure_ascii=False))
     else:
@@ -53,6 +54,23 @@ def run(options: argparse.Namespace) -> int:
     if options.record:
         weights.record(name, values["sha256"])
     return 0 if found.fits else 3
+
+
+def _of_the_zoo(path: Path, name: str) -> "Recognised":
+    """A file under the name of one of RobustBench's, held against the network that it must be."""
+    from robust_transfer.models import checkpoints, zoo
+    from robust_transfer.models.recognise import recognise
+
+    entry = zoo.entry(name)
+    checkpoint = checkpoints.read(path, entry.entry, zoo.USUAL)
+    return recognise(checkpoint, known=entry.as_in(checkpoint))
+
+
+def _of_any(path: Path, options: argparse.Namespace) -> "Recognised":
+    from robust_transfer.models import checkpoints
+    from robust_transfer.models.recognise import recognise
+
+    return recognise(checkpoints.read(path, options.entry), options.family, options.name)
 
 
 def _lines(values: dict[str, Any], found: "Recognised", name: str) -> Iterator[str]:
@@ -101,8 +119,9 @@ def _snippet(values: dict[str, Any], name: str) -> Iterator[str]:
     yield f"  {key}: {fields}"
     for field, words in values["questions"].items():
         yield f"    # {field}: no tensor tells it; {words}"
-    entry = f", entry: {values['entry']}" if len(values["entries"]) > 1 else ""
     yield "custom:"
     yield "  sources:"
     file = name if re.fullmatch(r"[\w./-]+", name) else json.dumps(name, ensure_ascii=False)
-    yield f"    {key}: {{network: {key}, file: {file}{entry}}}"
+    entry = f", entry: {values['entry']}" if len(values["entries"]) > 1 else ""
+    origin = f"robustbench: {values['robustbench']}" if values["robustbench"] else f"file: {file}{entry}"
+    yield f"    {key}: {{network: {key}, {origin}}}"

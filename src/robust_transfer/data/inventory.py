@@ -28,7 +28,7 @@ FETCHING = ".fetching"
 
 @dataclass
 class Needed:
-    """A set that is needed, in whatever parts. name: as in the config. studies: for which.
+    """A set that is needed, in whatever parts. name: that of its source. studies: for which. called: its parts in the config.
 
     state: one of THERE, PARTIAL, MISSING; found: what is wrong or was checked, a sentence each.
     """
@@ -40,6 +40,7 @@ class Needed:
     remedy: str
     state: str = THERE
     found: list[str] = field(default_factory=list)
+    called: list[str] = field(default_factory=list)
 
     @property
     def can_be_fetched(self) -> bool:
@@ -55,17 +56,25 @@ def needed(plan: Plan) -> list[Needed]:
         if node.kind != "prepare":
             continue
         spec = KINDS["prepare"].parse(node.spec)
-        # Sets in a package have no name of their own, and a user's own are called by their file.
-        name = getattr(spec, "name", None) or (spec.base if spec.files else spec.reader)
+        name = _name(spec)
         known = VISION[name].source if name in VISION else name
         each = found.setdefault(
             (name, *spec.fetch_key),
             Needed(name, spec, [], _source(spec, known, data_root), spec.remedy.format(root=data_root)),
         )
         each.studies += [study for study, ids in of_studies.items() if node.id in ids and study not in each.studies]
+    for called, values in plan.origin.get("config", {}).get("datasets", {}).items():
+        spec = KINDS["prepare"].parse(values)
+        if each := found.get((_name(spec), *spec.fetch_key)):
+            each.called.append(called)
     for each in found.values():
         look(each, data_root)
     return list(found.values())
+
+
+def _name(spec: Dataset) -> str:
+    """Sets in a package have no name of their own, and a user's own are called by their file."""
+    return getattr(spec, "name", None) or (spec.base if spec.files else spec.reader)
 
 
 def _source(spec: Dataset, name: str, data_root: Path) -> Source:
@@ -89,16 +98,16 @@ def look(each: Needed, data_root: Path) -> None:
 
 
 def chosen(sets: Iterable[Needed], names: Iterable[str], states: Iterable[str]) -> list[Needed]:
-    """Those of these names, or of these states where no name is given.
+    """Those of these names, their own or the config's, or of these states where no name is given.
 
     Raises:
         UserError: where a name is none of a set that is needed.
     """
     sets = list(sets)
-    if unknown := sorted({*names} - {each.name for each in sets}):
-        there = ", ".join(each.name for each in sets)
+    if unknown := sorted({*names}.difference(*({each.name, *each.called} for each in sets))):
+        there = ", ".join(dict.fromkeys(each.name for each in sets))
         raise UserError(f"the config needs no set {', '.join(unknown)}; it needs {there}")
-    return [each for each in sets if each.name in names or (not names and each.state in states)]
+    return [each for each in sets if {each.name, *each.called} & {*names} or (not names and each.state in states)]
 
 
 # ---- fetching ------------------------------------------------------------------------------------------------------
@@ -221,6 +230,7 @@ def as_values(sets: Iterable[Needed]) -> list[dict[str, Any]]:
     return [
         {
             "name": each.name,
+            "called": each.called,
             "state": each.state,
             "found": each.found,
             "studies": each.studies,

@@ -34,10 +34,15 @@ class Recognised:
         return self.fit is not None and not self.fit.distance
 
 
-def recognise(checkpoint: Checkpoint, families: Iterable[str] = (), name: str | None = None) -> Recognised:
+def recognise(
+    checkpoint: Checkpoint, families: Iterable[str] = (), name: str | None = None, known: Network | None = None
+) -> Recognised:
     """The network of a checkpoint. families: those that are looked at; all unless given. name: of a network of
-    torchvision or timm; timm's are too many to be tried.
+    torchvision or timm; timm's are too many to be tried. known: the network that it is said to be; nothing is asked of
+    that.
     """
+    if known and (fit := _fit(known, checkpoint)):
+        return Recognised(checkpoint, known, fit, {})
     guesses = [*_guesses(checkpoint, {*families}, name)]
     tried = [(guess, _fit(guess, checkpoint)) for guess in guesses]
     found = min(((each, fit) for each, fit in tried if fit), key=lambda pair: pair[1].distance, default=None)

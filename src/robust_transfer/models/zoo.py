@@ -4,10 +4,11 @@ RobustBench's package is not needed: its names are known here, and its files are
 """
 
 import difflib
+import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -17,8 +18,11 @@ from robust_transfer.models.families import AnyNetwork
 from robust_transfer.plan.reading import read_yaml
 from robust_transfer.specs.networks import Network, Normalise
 
-BEGINNINGS = (b"PK\x03\x04", b"\x80\x02")
-"""Of files of torch.save: a zip archive, or a pickle of before."""
+if TYPE_CHECKING:
+    from robust_transfer.models.checkpoints import Checkpoint
+
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"
+"""What files of torch.save begin with: an archive, or before torch 1.6 a pickle."""
 USUAL = ("state_dict", "")
 """The state dict that RobustBench takes of a file with several: under this key, or at the top."""
 
@@ -28,18 +32,18 @@ class Entry:
     """A network of the zoo.
 
     network: as the config has it. normalised: whether its class has a normaliser, or expects none; else its file has.
-    drive: the id of its file on Google Drive. state: the state dict in the file that is it; the usual one unless given.
+    drive: the id of its file on Google Drive. entry: the state dict in the file that is it; the usual one unless given.
     """
 
     network: Network
     normalised: bool
     drive: str
-    state: str | None = None
+    entry: str | None = None
 
-    @property
-    def address(self) -> str:
-        """Where a browser gets the file."""
-        return f"https://drive.google.com/file/d/{self.drive}"
+    def as_in(self, checkpoint: "Checkpoint") -> Network:
+        """The network, with the normaliser of its file where its class has none."""
+        held = None if self.normalised else checkpoint.normalise
+        return self.network.with_(normalise=held) if held else self.network
 
 
 @cache
@@ -53,9 +57,9 @@ def entries() -> dict[str, Entry]:
     known, parse = _zoo()["networks"], TypeAdapter(AnyNetwork).validate_python
     networks = {key: (parse(values), "normalise" in values) for key, values in known.items()}
     return {
-        f"{group}/{name}": Entry(*networks[key], drive, *state)
+        f"{group}/{name}": Entry(*networks[key], drive, *of_it)
         for group, names in _zoo()["zoo"].items()
-        for name, (key, drive, *state) in names.items()
+        for name, (key, drive, *of_it) in names.items()
     }
 
 
@@ -77,6 +81,12 @@ def entry(name: str) -> Entry:
     hint = f" (did you mean {close[0]}?)" if close else ""
     those = f"of {group} can be brought: {', '.join(able)}" if able else f"write one of {', '.join(_zoo()['zoo'])}/NAME"
     raise ValueError(f"RobustBench's model zoo has no {name}{hint}; {those}")
+
+
+def name_of(file: str) -> str | None:
+    """Of which network a file is, by its name below data_root/weights; None where it is no name of the zoo's."""
+    name = file.removeprefix("robustbench/").removesuffix(".pt")
+    return name if file == f"robustbench/{name}.pt" and name in entries() else None
 
 
 def differs(name: str, network: Network) -> str | None:
@@ -111,38 +121,43 @@ def _in_yaml(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def needs(name: str, file: Path) -> str | None:
-    """What is wrong where a network's file can't be there when it is wanted, and the remedy."""
+def needs(file: Path, drive: str) -> str | None:
+    """What is wrong where a network's file can't be there when it is wanted, and the remedy. drive: see Entry."""
     from importlib.util import find_spec
 
     if file.exists() or find_spec("gdown"):
         return None
     return (
-        f"{file} missing, and gdown, which fetches it, is not installed: pip install gdown, or {_by_hand(name, file)}"
+        f"{file} missing, and gdown, which fetches it, is not installed: pip install gdown, or {_by_hand(file, drive)}"
     )
 
 
-def fetch(name: str, file: Path) -> None:
-    """Fetch a network's file from Google Drive, where RobustBench keeps it.
+def fetch(name: str, file: Path, drive: str) -> None:
+    """Fetch a network's file from Google Drive, where RobustBench keeps it. drive: see Entry.
 
     Raises:
-        UserError: where gdown is missing, or Drive gives no checkpoint.
+        UserError: where gdown is missing, or Drive gives no whole checkpoint.
     """
-    if sentence := needs(name, file):
+    if sentence := needs(file, drive):
         raise UserError(f"robustbench {name}: {sentence}")
     import gdown
 
     try:
         with store.replacing(file) as part:
-            gdown.download(id=entry(name).drive, output=str(part), quiet=True)
-            with open(part, "rb") as content:
-                beginning = content.read(4)
-            if not beginning.startswith(BEGINNINGS):
-                raise OSError("Google Drive gave something else than a checkpoint")
+            gdown.download(id=drive, output=str(part), quiet=True)
+            if not _is_whole(part):
+                raise OSError("Google Drive gave something else than a whole checkpoint")
     except Exception as error:  # gdown raises its own errors, and those of requests
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(f"robustbench {name} can't be fetched ({first}); {_by_hand(name, file)}") from None
+        raise UserError(f"robustbench {name} can't be fetched ({first}); {_by_hand(file, drive)}") from None
 
 
-def _by_hand(name: str, file: Path) -> str:
-    return f"put {entry(name).address} at {file} by hand"
+def _is_whole(file: Path) -> bool:
+    """Whether a file begins as torch.save begins one, and if it is an archive, has its end, where its contents stand."""
+    with open(file, "rb") as content:
+        beginning = content.read(len(ZIP))
+    return zipfile.is_zipfile(file) if beginning == ZIP else beginning.startswith(PICKLE)
+
+
+def _by_hand(file: Path, drive: str) -> str:
+    return f"put https://drive.google.com/file/d/{drive} at {file} by hand"

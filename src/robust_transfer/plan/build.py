@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from robust_transfer.models import zoo
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import AnyAttack, AnyDataset, AnyNetwork, Augmentation, Recipe, Smoothing, Spec
 from robust_transfer.specs.origins import Origin
@@ -43,12 +44,16 @@ def bring(
     data: Node | None = None,
     own: Node | None = None,
 ) -> Node:
-    """A model that was trained elsewhere. origin: of a file with its sha256.
+    """A model that was trained elsewhere. origin: of a file with its sha256; of a name of RobustBench's, which is looked up
+    here.
 
     data: what it must fit, where it is not to be transferred but evaluated as it is. own: of one that is transferred,
     the data of its own classes, on which its accuracy is measured first.
     """
     given = {name: getattr(origin, name) for name in Origin.model_fields}
+    if origin.robustbench:
+        known = zoo.entry(origin.robustbench)
+        given |= {"drive": known.drive, "entry": known.entry}
     return node(plan, "bring", Bring(network=network, **given), data=data, own=own)
 
 

@@ -133,12 +133,17 @@ def _of_form(node: Node, model: Model, data: Node, facts: Facts) -> Iterator[Mis
                 has = f"{data.slug} has {facts.channels} channel{'s' * (facts.channels > 1)}"
                 sentence = f"{len(value)} numbers, but {has}; write one number"
                 yield Misfit(node, network, f"normalise.{name}", sentence)
-    if facts.height and facts.width and min(facts.height, facts.width) < network.smallest_side:
+    if not (facts.height and facts.width):
+        return
+    if min(facts.height, facts.width) < network.smallest_side:
         needed = f"{network.smallest_side} x {network.smallest_side}"
         sentence = (
             f"images of {facts.height} x {facts.width} pixels are too small for {network.slug}, which needs {needed}"
         )
         yield Misfit(node, spec_of(data), "", f"{sentence}; take larger ones, or another network")
+    elif facts.height % network.side_multiple or facts.width % network.side_multiple:
+        sentence = f"images of {facts.height} x {facts.width} pixels do not fit {network.slug}, which halves their sides"
+        yield Misfit(node, spec_of(data), "", f"{sentence} and needs multiples of {network.side_multiple}; take others, or another network")
 
 
 def _of_classes(node: Node, model: Model, data: Node, facts: Facts) -> Iterator[Misfit]:

@@ -47,7 +47,7 @@ def _missing_weights(node: Node, folder: Path) -> list[str]:
     """The line on a file of weights that is missing, and nobody fetches. folder: data_root/weights."""
     spec = KINDS["bring"].parse(node.spec)
     if spec.robustbench:
-        sentence = zoo.needs(spec.robustbench, folder / spec.path)
+        sentence = zoo.needs(folder / spec.path, spec.drive)
         return [f"  - {node.slug}: {sentence}"] if sentence else []
     if spec.hub or spec.file is None or (folder / spec.path).exists():
         return []

@@ -37,7 +37,7 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
     modules, git = modules_of(node, plan), provenance.git_state()
     code = provenance.fingerprint(*modules)
     spec, data_root = kind.parse(node.spec), Path(plan.origin["data_root"])
-    read, files = chain.read_by(node, plan.nodes, results), chain.files_of(spec, data_root) or []
+    read, files = chain.read_by(node, plan.nodes, results), chain.files_of(spec, data_root)
     folder = results / node.folder
     artifact = folder / kind.artifact
     for name in (store.CARD, *kind.beside):
@@ -47,8 +47,10 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
         job.calm_torch()
         warnings = [] if node.kind == "prepare" else _seen_before(node, plan, results)
         metrics = _run(stage, job)
-        again = chain.read_by(node, plan.nodes, results), chain.files_of(spec, data_root, files) or []
-        if again != (read, files):
+        now = chain.files_of(spec, data_root, files or ())
+        if files is None and node.kind == "bring":  # it has fetched them
+            files = now
+        if (chain.read_by(node, plan.nodes, results), now) != (read, files):
             raise UserError("what it is made from changed while it was read; start again when nothing changes any more")
         if warnings:
             metrics["warnings"] = [*metrics.get("warnings", []), *warnings]
@@ -69,8 +71,8 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
             "full_spec": kind.full(node.spec),
             "parents": node.parents,
             "read": read,
-            "data": chain.data_behind(node, plan.nodes, results, files),
-            "files": files,
+            "data": chain.data_behind(node, plan.nodes, results, files or []),
+            "files": files or [],
             "outputs": outputs,
             "beside": beside,
             "metrics": metrics,

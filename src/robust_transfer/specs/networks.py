@@ -140,6 +140,11 @@ class Network(Spec):
         return 1
 
     @property
+    def side_multiple(self) -> int:
+        """Of what both sides of the images that it takes must be multiples; 1 where any will do."""
+        return 1
+
+    @property
     def feature_width(self) -> int | None:
         """How many penultimate features there are; None where only the built network knows."""
         return None

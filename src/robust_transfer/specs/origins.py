@@ -47,8 +47,15 @@ class Origin(Spec):
 
     @property
     def is_fetched(self) -> bool:
-        """Whether its file is fetched where it is not there; what it is fetched by tells the bytes without a sha256."""
+        """Whether its file is fetched where it is not there: then it need not have a sha256. A commit of the hub names the
+        bytes; an id on Google Drive names a file, in whose place its owner may put another.
+        """
         return bool(self.hub or self.robustbench)
+
+    @property
+    def files(self) -> list[str]:
+        """The file below data_root whose bytes no sha256 names: what a node reads of it is known once it has read it."""
+        return [f"weights/{self.path}"] if self.is_fetched and self.sha256 is None else []
 
     @property
     def path(self) -> str | None:
@@ -64,10 +71,10 @@ class Origin(Spec):
             from robust_transfer.models import zoo  # which parses networks
 
             try:
-                zoo.entry(self.robustbench)
+                known = zoo.entry(self.robustbench)
             except ValueError as error:
                 raise ValueError(f"robustbench: {error}") from None
-            if self.entry is not None:
+            if self.entry not in (None, known.entry):
                 raise ValueError("entry: RobustBench says which state dict of its file it takes; take entry away")
         for name in ("sha256", "entry", "hub"):
             of_a_file = self.file or (self.robustbench and name != "hub")

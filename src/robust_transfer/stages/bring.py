@@ -30,9 +30,14 @@ LOOKED_AT, BATCH = 1000, 250
 
 
 class Bring(Origin):
-    """A network, and where its weights come from."""
+    """A network, and where its weights come from.
+
+    Of RobustBench's zoo it says what the name stood for when it was planned: entry is the state dict that is taken.
+    """
 
     network: AnyNetwork
+    drive: str | None = None
+    """The id on Google Drive of a file of RobustBench's zoo."""
 
     @model_validator(mode="after")
     def _is_known(self):
@@ -40,6 +45,8 @@ class Bring(Origin):
             raise ValueError("sha256: missing; a node names the very bytes that it reads")
         if self.weights and not self.network.has_weights:
             raise ValueError(f"weights: none are published for {self.network.family}; give a file")
+        if bool(self.robustbench) != bool(self.drive):
+            raise ValueError("drive: it goes with robustbench, and says where its file is")
         return self
 
 
@@ -117,7 +124,7 @@ def _fetch(origin: Bring, file: Path) -> None:
         UserError: where the library for that is missing, or the file cannot be had.
     """
     if origin.robustbench:
-        zoo.fetch(origin.robustbench, file)
+        zoo.fetch(origin.robustbench, file, str(origin.drive))
         return
     hub, name = str(origin.hub), str(origin.file)
     by_hand = f"put {name} of {hub} at {file} by hand"
@@ -150,9 +157,7 @@ def _checked(file: Path, origin: Bring) -> "Checkpoint":
             f"{file} has the sha256 {found}, not {sha256}; put the right file there, or, if this one is meant, "
             "`robust-transfer inspect FILE --record` (and mend the sha256, if the config has one)"
         )
-    if origin.robustbench:
-        return checkpoints.read(file, zoo.entry(origin.robustbench).state, zoo.USUAL)
-    return checkpoints.read(file, origin.entry)
+    return checkpoints.read(file, origin.entry, zoo.USUAL if origin.robustbench else ())
 
 
 def _as_described(network: AnyNetwork, checkpoint: "Checkpoint", origin: str) -> AnyNetwork:

@@ -288,7 +288,8 @@ class Study(Generic[S]):
         """That of a brought file: as it was recorded, or else as it is. path: where the config names it.
 
         Returns:
-            None of one that is fetched and was not recorded: its commit, or its id on Google Drive, says enough.
+            None of one that is fetched and was not recorded: the commit, or the id on Google Drive, stands for it, and
+            the sha256 of what came is in the node's card.
         """
         name = str(origin.path)
         if (recorded := weights.recorded().get(name)) or origin.is_fetched:

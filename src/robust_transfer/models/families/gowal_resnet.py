@@ -33,7 +33,8 @@ DM_PREACT = Layout(
 
 class GowalResNet(Staged):
     """Pre-activation ResNet with SiLU (Swish) in place of ReLU: 3x3 stem, basic blocks, a last batch norm and SiLU.
-    Convolutions of stride 2 pad as TensorFlow's SAME: after the image alone.
+    Convolutions of stride 2 pad as TensorFlow's SAME does at even sides: after the image alone. So sides must halve, with
+    shortcut activated evenly.
 
     [4, 4, 4] with widen 10 is WRN-28-10; [2, 2, 2, 2] with width 64 and shortcut input is PreActResNet-18.
     """
@@ -51,6 +52,14 @@ class GowalResNet(Staged):
     """Where channels change: a 1x1 convolution of the block's input after its first batch norm and SiLU (the wide
     networks), or a 3x3 convolution of the input as it is (PreActResNet).
     """
+
+    @property
+    def smallest_side(self) -> int:
+        return 2 ** (self.stages - 1)
+
+    @property
+    def side_multiple(self) -> int:
+        return 2 ** (self.stages - 1) if self.shortcut == "activated" else 1  # else both ways round down
 
     @property
     def units(self) -> int:

@@ -42,7 +42,7 @@ class WideResNet(Residual):
     """Channels of the stem."""
     shortcut: Literal["conv", "pad"] = "conv"
     """Where channels change: a 1x1 convolution (CARTL), or average pooling and zeros for the new channels (Madry et al.
-    2018, whose nets Shafahi et al. 2020 use; it wants sides that are multiples of 4, and normalises per-image).
+    2018, whose nets Shafahi et al. 2020 use: theirs at sides that are multiples of 4, and with normalise: per-image).
     """
     slope: Fraction | None = None
     """Of the leaky ReLU below zero; 0.1, as CARTL and Madry et al. have it, unless given. 0 is the ReLU of TRADES and
