@@ -179,7 +179,7 @@ def test_of_several_state_dicts_one_is_named(tmp_path):
     theirs = small()
     other = {name: torch.zeros_like(each) for name, each in theirs.state_dict().items()}
     torch.save({"model": other, "ema": {"module": theirs.state_dict()}}, tmp_path / "a.pt")
-    with pytest.raises(UserError, match=r"several state dicts: model, ema\.module; say which by `entry: model`"):
+    with pytest.raises(UserError, match=r"several state dicts: model, ema\.module; say which by `entry: model`, or --entry"):
         checkpoints.read(tmp_path / "a.pt")
     with pytest.raises(UserError, match=r"has no entry 'best' that is a state dict; it has model, ema\.module"):
         checkpoints.read(tmp_path / "a.pt", "best")
@@ -209,8 +209,8 @@ def test_nothing_is_unpickled_but_tensors(content, tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "is no checkpoint that can be read"),
-        (b"<html>sign in</html>", "a.pt is no checkpoint"),
+        (b"", r"a\.pt is no checkpoint that can be read \(it is empty\); fetch it again"),
+        (b"<html>sign in</html>", r"a.pt is no checkpoint .*it was cut off, or is something else\); fetch"),
         (b"version https://git-lfs.github.com/spec/v1", "a.pt is no checkpoint"),
         *((bytes([0x80, 2, *range(first, first + 40)]), "a.pt is no checkpoint") for first in (0, 60, 120, 200)),
     ],
@@ -221,10 +221,30 @@ def test_a_page_in_place_of_a_file(content, words, tmp_path):
         checkpoints.read(tmp_path / "a.pt")
 
 
+def test_a_file_that_was_cut_off(tmp_path):
+    torch.save(small().state_dict(), tmp_path / "a.pt")
+    content = (tmp_path / "a.pt").read_bytes()
+    for kept in (len(content) // 2, len(content) - 1, 5):
+        (tmp_path / "a.pt").write_bytes(content[:kept])
+        with pytest.raises(UserError, match=r"does not begin and end as torch\.save writes files: it was cut off"):
+            checkpoints.read(tmp_path / "a.pt")
+
+
 @pytest.mark.parametrize("about", ["my best model", '{"a": 1}', "[]"])
 def test_what_another_program_says_of_its_weights_is_not_taken_for_ours(about, tmp_path):
     save_file(small().state_dict(), tmp_path / "a.safetensors", {"about": about})
     assert not checkpoints.read(tmp_path / "a.safetensors").about
+
+
+@pytest.mark.parametrize(
+    ("prefix", "stripped"),
+    [("_orig_mod.", ("_orig_mod",)), ("module._orig_mod.", ("_orig_mod", "module")), ("module.", ("module",))],
+)
+def test_what_compilers_put_before_names_is_taken_off_and_said(prefix, stripped, tmp_path):
+    state = small().state_dict()
+    torch.save(foreign.prefixed(state, prefix), tmp_path / "a.pt")
+    found = checkpoints.read(tmp_path / "a.pt")
+    assert (found.stripped, found.state.keys()) == (stripped, state.keys())
 
 
 def test_a_number_among_the_names_does_no_harm(tmp_path):

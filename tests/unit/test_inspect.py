@@ -200,6 +200,13 @@ def test_a_file_of_robustbench_is_held_against_the_network_of_its_name(folder, c
     assert "the closest is preact8w4" in capsys.readouterr().out
 
 
+def test_weights_that_are_not_finite_are_named(folder, capsys):
+    state = seeded(LAYOUTS["akamaster"][0]).state_dict()
+    saved(folder, state | {"linear.bias": torch.full((5,), torch.nan)})
+    assert run("a.pt") == 3
+    assert "  not finite  1: linear.bias" in capsys.readouterr().out
+
+
 def test_families_can_be_named(folder, capsys):
     saved(folder, torchvision.models.resnet18(num_classes=4).state_dict())
     assert run("a.pt", "--family", "preact-resnet") == 3
@@ -212,8 +219,13 @@ def test_families_can_be_named(folder, capsys):
 def test_a_network_of_timm_is_named(folder, capsys):
     timm = pytest.importorskip("timm")
     saved(folder, timm.create_model("resnet10t", num_classes=3).state_dict())
+    assert run("a.pt") == 3
+    assert "of timm's say --family timm --name NAME" in capsys.readouterr().out
+    with pytest.raises(UserError, match="for timm's say --family timm too"):
+        run("a.pt", "--name", "resnet10t")
     assert run("a.pt", "--family", "timm", "--name", "resnet10t", "--json") == 0
     values = json.loads(capsys.readouterr().out)
+    assert values["questions"]["normalise"].startswith("{mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]} where")
     assert values["network"] == TimmNet(family="timm", name="resnet10t").canonical()
     assert values["classes"] == 3
 

@@ -1,7 +1,7 @@
 """what a checkpoint file holds, and the network that it would be, as YAML for the config
 
-FILE is a path, or a name below data_root/weights. The exit status is 0 where every tensor finds its place in a network,
-and else 3. Nothing in a file is run: of files of torch.save only tensors and plain containers are read.
+FILE is a path, or a name below data_root/weights. The exit status is 0 where every tensor is finite and finds its place
+in a network, and else 3. Nothing in a file is run: of files of torch.save only tensors and plain containers are read.
 """
 
 import argparse
@@ -45,7 +45,10 @@ def run(options: argparse.Namespace) -> int:
     try:
         found = _of_the_zoo(path, known) if known else _of_any(path, options)
     except ValidationError:
-        raise UserError(f"--name {options.name}: no network has that name; docs/networks.md has them") from None
+        raise UserError(
+            f"--name {options.name}: no network has that name; docs/networks.md has torchvision's, and for timm's say "
+            "--family timm too"
+        ) from None
     values = recognise.as_values(found, path, weights.sha256_of(path)) | {"robustbench": known}
     if options.json:
         print(json.dumps(values, indent=2, ensure_ascii=False))
@@ -53,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         print("\n".join(_lines(values, found, name)))
     if options.record:
         weights.record(name, values["sha256"])
-    return 0 if found.fits else 3
+    return 0 if found.fits and not values["not_finite"] else 3
 
 
 def _of_the_zoo(path: Path, name: str) -> "Recognised":
@@ -90,17 +93,19 @@ def _lines(values: dict[str, Any], found: "Recognised", name: str) -> Iterator[s
     default = f"; {in_yaml(usual)} unless the config says otherwise" if isinstance(usual, Normalise) else ""
     yield f"  normaliser  {in_yaml(checkpoint.normalise) if checkpoint.normalise else f'none in the file{default}'}"
     if found.network is None:
-        yield "  network     of no family that is known here; docs/networks.md says how one is added"
+        yield "  network     of no family that is known here: of timm's say --family timm --name NAME, or add one (docs/networks.md)"
         yield from _named("tensors", [*checkpoint.state])
         return
     classes = "features without a head" if values["classes"] is None else f"{values['classes']} classes"
     closest = "" if found.fits else "the closest is "
-    yield f"  network     {closest}{found.network.slug}, {values['channels']} channels, {classes}"
+    channels = f"{values['channels']} channel{'s' * (values['channels'] > 1)}"
+    yield f"  network     {closest}{found.network.slug}, {channels}, {classes}"
     if values["names"]:
         yield f"  names       of {values['names']}"
     yield f"  matched     {len(values['matched'])} of {len(values['matched']) + len(values['missing'])} tensors"
     for kind in ("missing", "unused", "misshapen", "idle"):
         yield from _named(kind, values[kind])
+    yield from _named("not finite", values["not_finite"])
     yield ""
     yield from _snippet(values, name)
 

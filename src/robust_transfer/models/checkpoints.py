@@ -20,6 +20,7 @@ from torch import Tensor
 
 from robust_transfer.errors import UserError
 from robust_transfer.models import files
+from robust_transfer.models.zoo import is_whole
 from robust_transfer.specs.networks import Normalise
 
 WRAPPERS = ("module", "model", "_orig_mod", "net", "network", "backbone", "encoder", "1")
@@ -84,7 +85,7 @@ def read(file: Path, entry: str | None = None, usual: Collection[str] = ()) -> C
         entry = next((each for each in usual if each in found), None)
     if entry is None and len(found) > 1:
         first, *_ = found
-        raise UserError(f"{file} holds several state dicts: {', '.join(found)}; say which by `entry: {first}`")
+        raise UserError(f"{file} holds several state dicts: {', '.join(found)}; say which by `entry: {first}`, or --entry")
     if entry is not None and entry not in found:
         raise UserError(f"{file} has no entry {entry!r} that is a state dict; it has {', '.join(found)}")
     entry = next(iter(found)) if entry is None else entry
@@ -105,7 +106,7 @@ def _content(file: Path) -> Any:
                 "it, load it with the code that wrote it, and save its state dict alone: "
                 "torch.save(network.state_dict(), FILE)"
             ) from None
-        raise UserError(f"{file} is no checkpoint that can be read ({_first_line(error)}); fetch it again") from None
+        raise UserError(f"{file} is no checkpoint that can be read ({_reason(file, error)}); fetch it again") from None
 
 
 def _unknown(file: Path) -> str:
@@ -117,8 +118,13 @@ def _unknown(file: Path) -> str:
     return listed(sorted(names))
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "it is empty")
+def _reason(file: Path, error: Exception) -> str:
+    """What is wrong with a file that cannot be read; what readers say of such is seldom of help."""
+    if not file.stat().st_size:
+        return "it is empty"
+    if file.suffix != ".safetensors" and not is_whole(file):
+        return "it does not begin and end as torch.save writes files: it was cut off, or is something else"
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _state_dicts(content: Any, at: str = "") -> Iterator[tuple[str, Mapping[Any, Any]]]:
@@ -144,8 +150,8 @@ def unwrapped(state: Mapping[Any, Any], origin: str, about: Mapping[str, Any] | 
     """
     tensors = {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
     out = [str(name) for name in state if name not in tensors or _is_no_weight(name)]
+    stripped = ["_orig_mod"] if any("_orig_mod." in name for name in tensors) else []  # at any depth
     tensors = {name.replace("_orig_mod.", ""): value for name, value in tensors.items() if name not in out}
-    stripped = ["_orig_mod"] if any("_orig_mod." in name for name in tensors) else []
     normalise, of_it = _normaliser(tensors, origin)
     out += of_it
     tensors = {name: value for name, value in tensors.items() if name not in of_it}

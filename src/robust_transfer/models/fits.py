@@ -135,16 +135,24 @@ def untold(network: Network, checkpoint: Checkpoint) -> str | None:
     for name, values in (layout.asks if layout else {}).items():
         if getattr(network, name) is None:
             return f"the names of its tensors do not tell the network's {name}; write {name}: {values}"
+    if not lacks_normalise(network, checkpoint):
+        return None
     usual = getattr(network, "usual_normalise", None)
-    if held or said != Normalise() or not (layout or usual):
-        return None
-    if usual and (numbers := usual()) and numbers.agrees(said):
-        return None
     known = f", like {in_yaml(usual())}, which the library's own weights expect" if usual else ""
     return (
         f"it holds no normaliser; write what its images were normalised by as the network's normalise{known}: "
         "{mean: 0, std: 1} if they went in as they are, or [0.5, 0.5, 0.5] for both if these are its numbers"
     )
+
+
+def lacks_normalise(network: Network, checkpoint: Checkpoint) -> bool:
+    """Whether neither the checkpoint nor the network says by what its images were normalised."""
+    said, usual = network.normalise, getattr(network, "usual_normalise", None)
+    if checkpoint.normalise or checkpoint.about or said != Normalise():
+        return False
+    if usual:
+        return not usual().agrees(said)
+    return layout_of(checkpoint.state, network.layouts) is not None
 
 
 def in_yaml(normalise: Normalise) -> str:

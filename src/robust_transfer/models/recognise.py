@@ -13,7 +13,7 @@ from robust_transfer.models.checkpoints import Checkpoint
 from robust_transfer.models.families import FAMILIES, AnyNetwork
 from robust_transfer.models.fits import Fit
 from robust_transfer.specs.layouts import OURS, layout_of
-from robust_transfer.specs.networks import Network, Normalise
+from robust_transfer.specs.networks import Network
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,10 @@ def _fit(network: Network, checkpoint: Checkpoint) -> Fit | None:
 def _questions(network: Network, checkpoint: Checkpoint) -> dict[str, str]:
     layout = layout_of(checkpoint.state, network.layouts)
     asked = {name: words for name, words in (layout.asks if layout else {}).items() if getattr(network, name) is None}
-    if checkpoint.normalise is None and network.normalise == Normalise() and not checkpoint.about and layout:
-        asked["normalise"] = "{mean: 0, std: 1} if its images went in as they are, else its numbers"
+    if fits.lacks_normalise(network, checkpoint):
+        usual = getattr(network, "usual_normalise", None)
+        known = f"{fits.in_yaml(usual())} where it is of the library's own, " if usual else ""
+        asked["normalise"] = f"{known}{{mean: 0, std: 1}} if its images went in as they are, else its numbers"
     return asked
 
 
@@ -123,6 +125,7 @@ def as_values(found: Recognised, file: Path, sha256: str) -> dict[str, Any]:
         "unused": list(fit.unused) if fit else list(checkpoint.state),
         "misshapen": list(fit.misshapen) if fit else [],
         "idle": list(fit.idle) if fit else [],
+        "not_finite": [name for name, tensor in checkpoint.state.items() if not tensor.isfinite().all()],
     }
 
 

@@ -145,14 +145,14 @@ def fetch(name: str, file: Path, drive: str) -> None:
     try:
         with store.replacing(file) as part:
             gdown.download(id=drive, output=str(part), quiet=True)
-            if not _is_whole(part):
+            if not is_whole(part):
                 raise OSError("Google Drive gave something else than a whole checkpoint")
     except Exception as error:  # gdown raises its own errors, and those of requests
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(f"robustbench {name} can't be fetched ({first}); {_by_hand(file, drive)}") from None
 
 
-def _is_whole(file: Path) -> bool:
+def is_whole(file: Path) -> bool:
     """Whether a file begins as torch.save begins one, and if it is an archive, has its end, where its contents stand."""
     with open(file, "rb") as content:
         beginning = content.read(len(ZIP))
