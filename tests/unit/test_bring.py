@@ -1,7 +1,9 @@
 """Sources that were trained elsewhere, from checkpoint files; and what a transfer does with a normalisation."""
 
 import hashlib
+import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,12 +12,16 @@ import torchvision
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
+from made import Small, write
 from robust_transfer.data import tensors
 from robust_transfer.errors import UserError
-from robust_transfer.models import files
+from robust_transfer.models import checkpoints, files, recognise
 from robust_transfer.models.classifier import predict
 from robust_transfer.models.spectral import average_residuals
-from robust_transfer.plan.specs import CifarResNet, Normalise, Recipe, Schedule, TorchvisionNet
+from robust_transfer.plan import build
+from robust_transfer.plan.specs import CifarResNet, Fgsm, Normalise, Recipe, Schedule, TimmNet, TorchvisionNet
+from robust_transfer.run import nodes
+from robust_transfer.specs.origins import Origin
 from robust_transfer.stages import bring
 from robust_transfer.stages.node import KINDS
 from robust_transfer.training import run as train
@@ -202,8 +208,8 @@ def test_a_head_with_hidden_layers_and_averaged_blocks_come_along(tmp_path, ours
 @pytest.mark.parametrize(
     ("network", "data", "words"),
     [
-        (SMALL, (1, 4), "is for images of 1 channels and 3 classes, and the-data has 1 and 4; name other data, or"),
-        (SMALL, (3, 3), "is for images of 1 channels and 3 classes, and the-data has 3 and 3"),
+        (SMALL, (1, 4), "is for images of 1 channel and 3 classes, and the-data has 1 and 4; name other data, or"),
+        (SMALL, (3, 3), "is for images of 1 channel and 3 classes, and the-data has 3 and 3"),
         (SMALL.model_copy(update={"width": 8}), None, "does not hold the weights of resnet4w8: they are those of {.*4"),
     ],
 )
@@ -226,6 +232,98 @@ def test_a_broken_safetensors_file(tmp_path, ours):
     (tmp_path / "weights" / "a.safetensors").write_bytes(b"no tensors")
     with pytest.raises(UserError, match=r"is no checkpoint that can be read"):
         bring.run(own_job(tmp_path, SMALL, "a.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"network": "resnet4w4", "channels": 1, "classes": 3},
+        {"network": SMALL.canonical(), "channels": 1, "classes": "three"},
+        {"network": SMALL.canonical(), "channels": 1, "classes": True},
+        {"network": SMALL.canonical(), "channels": 1, "classes": 3, "head": 5},
+        {"network": SMALL.canonical()},
+    ],
+)
+def test_what_is_not_said_by_this_project_is_not_taken_for_its_words(tmp_path, ours, about):
+    save_file(ours.state_dict(), tmp_path / "weights" / "a.safetensors", {"about": json.dumps(about)})
+    job = own_job(tmp_path, SMALL, "a.safetensors")
+    bring.run(job)
+    images = torch.rand(2, 1, 8, 8)
+    assert torch.equal(files.load(job.output)[0](images), ours(images))
+
+
+def test_a_network_that_only_another_version_knows_is_refused(tmp_path, ours):
+    about = {"network": {"family": "new"}, "channels": 1, "classes": 3}
+    file = tmp_path / "weights" / "a.safetensors"
+    save_file(ours.state_dict(), file, {"about": json.dumps(about)})
+    with pytest.raises(UserError, match=r"they are those of {'family': 'new'}; describe"):
+        bring.run(own_job(tmp_path, SMALL, "a.safetensors"))
+    with pytest.raises(UserError, match=r"says that it is of {'family': 'new'}, which is no network here"):
+        recognise.recognise(checkpoints.read(file))
+
+
+VARIANCE = "stages.0.0.bn1.running_var"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"head.bias": torch.tensor(1.0)}, r"head\.bias is one number where 3 is wanted; `robust"),
+        ({"head.weight": torch.ones(3, 4, dtype=torch.int8)}, r"head\.weight is 3 x 4 of int8 where 3 x 4 is wanted"),
+        ({"head.weight": torch.ones(3, 4) + 1j}, r"head\.weight is 3 x 4 of complex64 where 3 x 4 is wanted"),
+        ({"head.bias": torch.full((3,), torch.inf)}, r"a\.pt is broken: head\.bias not finite, or a variance below zero"),
+        ({VARIANCE: torch.full((4,), -1.0)}, rf"a\.pt is broken: {VARIANCE} not finite, or a variance below zero"),
+        ({"head.weight": torch.full((3, 4), 3e38)}, r"a\.pt is broken: the network's logits are not finite; bring"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_refused(tmp_path, ours, set_of, changed, words):
+    torch.save(ours.state_dict() | changed, tmp_path / "weights" / "a.pt")
+    with pytest.raises(UserError, match=words):
+        bring.run(own_job(tmp_path, SMALL, "a.pt", set_of(ours, 1), role="own"))
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+def test_sparse_weights_are_weights(tmp_path, ours):
+    state = ours.state_dict()
+    torch.save(state | {"head.weight": state["head.weight"].to_sparse()}, tmp_path / "weights" / "a.pt")
+    job = own_job(tmp_path, SMALL, "a.pt")
+    bring.run(job)
+    assert torch.equal(files.load(job.output)[0].head.weight, ours.head.weight)
+
+
+def test_a_network_that_timm_has_not_is_named(tmp_path, ours):
+    pytest.importorskip("timm")
+    torch.save(ours.state_dict(), tmp_path / "weights" / "a.pt")
+    with pytest.raises(UserError, match=r"timm has no network 'resnet11t' \(did you mean resnet1"):
+        bring.run(own_job(tmp_path, TimmNet(family="timm", name="resnet11t"), "a.pt"))
+
+
+@pytest.mark.parametrize(("channels", "classes"), [(3, 2), (1, 3)])
+def test_what_was_brought_without_data_must_fit_those_that_it_meets(tmp_path, monkeypatch, channels, classes):
+    """A transfer gives new classes; an attack by labels has those of the data. The plan cannot know."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/weights").mkdir(parents=True)
+    write(0)
+    torch.save(files.build(SMALL, channels, classes).state_dict(), "data/weights/a.pt")
+    small = Small(tmp_path / "results")
+    sha256 = hashlib.sha256(Path("data/weights/a.pt").read_bytes()).hexdigest()
+    source = build.bring(small.plan, SMALL, Origin(file="a.pt", sha256=sha256))
+    recipe = Recipe(schedule=Schedule(iterations=1, batch_size=8, lr=0.1), trainable="head")
+    target = build.transfer(small.plan, small.data, recipe, start=source)
+    hit = build.craft(small.plan, source, small.data, Fgsm(algorithm="fgsm", eps=0.1), 0)
+    for each in (small.data, source):
+        nodes.make(each, small.plan, "0" * 12, small.results, 1)
+    wrong = (
+        r"resnet4w4\.a takes images of 3 channels, and mine has 1; give the data set channels: 3"
+        if channels == 3
+        else r"resnet4w4\.a tells 3 classes apart, and mine has 2; name a model of the same classes"
+    )
+    for each in (target, hit):
+        if each is target and channels == 1:
+            nodes.make(each, small.plan, "0" * 12, small.results, 1)
+            continue
+        with pytest.raises(UserError, match=wrong):
+            nodes.make(each, small.plan, "0" * 12, small.results, 1)
 
 
 # ---- a source's own accuracy ---------------------------------------------------------------------------------------

@@ -202,9 +202,9 @@ def test_a_file_of_robustbench_is_held_against_the_network_of_its_name(folder, c
 
 def test_weights_that_are_not_finite_are_named(folder, capsys):
     state = seeded(LAYOUTS["akamaster"][0]).state_dict()
-    saved(folder, state | {"linear.bias": torch.full((5,), torch.nan)})
+    saved(folder, state | {"bn1.running_var": torch.full((4,), -1.0), "linear.bias": torch.full((5,), torch.nan)})
     assert run("a.pt") == 3
-    assert "  not finite  1: linear.bias" in capsys.readouterr().out
+    assert "  broken      2: bn1.running_var, linear.bias" in capsys.readouterr().out
 
 
 def test_families_can_be_named(folder, capsys):

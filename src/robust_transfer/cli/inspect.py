@@ -1,7 +1,7 @@
 """what a checkpoint file holds, and the network that it would be, as YAML for the config
 
-FILE is a path, or a name below data_root/weights. The exit status is 0 where every tensor is finite and finds its place
-in a network, and else 3. Nothing in a file is run: of files of torch.save only tensors and plain containers are read.
+FILE is a path, or a name below data_root/weights. The exit status is 0 where every tensor finds its place in a network
+and none is broken (not finite, or a variance below zero), and else 3. Nothing in a file is run: of files of torch.save only tensors and plain containers are read.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         print("\n".join(_lines(values, found, name)))
     if options.record:
         weights.record(name, values["sha256"])
-    return 0 if found.fits and not values["not_finite"] else 3
+    return 0 if found.fits and not values["broken"] else 3
 
 
 def _of_the_zoo(path: Path, name: str) -> "Recognised":
@@ -103,9 +103,8 @@ def _lines(values: dict[str, Any], found: "Recognised", name: str) -> Iterator[s
     if values["names"]:
         yield f"  names       of {values['names']}"
     yield f"  matched     {len(values['matched'])} of {len(values['matched']) + len(values['missing'])} tensors"
-    for kind in ("missing", "unused", "misshapen", "idle"):
+    for kind in ("missing", "unused", "misshapen", "idle", "broken"):
         yield from _named(kind, values[kind])
-    yield from _named("not finite", values["not_finite"])
     yield ""
     yield from _snippet(values, name)
 

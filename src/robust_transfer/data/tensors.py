@@ -156,6 +156,12 @@ def save(path: Path, splits: Splits, classes: Sequence[str], shown_at: Sequence[
     save_file(tensors, path, {"classes": json.dumps(list(classes))})
 
 
+def form_of(path: Path) -> tuple[int, int]:
+    """Channels and classes of a prepared data set, by the header of its file."""
+    with safe_open(path, "pt") as file:
+        return file.get_slice("test_images").get_shape()[1], len(json.loads(file.metadata()["classes"]))
+
+
 def load(
     path: Path, device: torch.device | str = "cpu", data_root: Path = Path(), stream: bool = False
 ) -> PreparedData:

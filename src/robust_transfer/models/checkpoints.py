@@ -159,6 +159,7 @@ def unwrapped(state: Mapping[Any, Any], origin: str, about: Mapping[str, Any] | 
         stripped.append(wrapper)
         tensors = {name.removeprefix(f"{wrapper}."): value for name, value in tensors.items()}
     types = {value.dtype for value in tensors.values() if value.is_floating_point()} - {torch.float32}
+    tensors = {name: value if value.layout is torch.strided else value.to_dense() for name, value in tensors.items()}
     return Checkpoint(
         {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()},
         stripped=tuple(stripped),
@@ -204,6 +205,16 @@ def _normaliser(tensors: Mapping[str, Tensor], origin: str) -> tuple[Normalise |
         several = ", ".join(names)
         raise UserError(f"{origin} holds different normalisers ({several}); save the state dict of one network")
     return (found[0] if found else None), names
+
+
+def broken(state: Mapping[str, Tensor]) -> list[str]:
+    """The names of tensors with values that are not finite, and of variances below zero."""
+    floating = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+    return [
+        name
+        for name, tensor in floating.items()
+        if not tensor.isfinite().all() or (name.endswith("running_var") and (tensor < 0).any())
+    ]
 
 
 def listed(names: Collection[str]) -> str:

@@ -67,7 +67,17 @@ def metadata(path: Path) -> dict[str, Any]:
         described = json.loads(text)
     except ValueError:
         return {}
-    return described if isinstance(described, dict) and "network" in described else {}
+    return described if _is_ours(described) else {}
+
+
+def _is_ours(described: Any) -> bool:
+    """Whether `save` may have said this of a model."""
+    try:
+        counts = [described["channels"], described["classes"]]
+        mappings = [described["network"], described.get("head", {})]
+    except (LookupError, TypeError, AttributeError):
+        return False
+    return {*map(type, counts)} == {int} and min(counts) > 0 and {*map(type, mappings)} == {dict}
 
 
 def load(path: Path) -> tuple[Classifier, Network, int, int]:

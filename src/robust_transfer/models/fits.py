@@ -55,7 +55,7 @@ def fit(network: Network, checkpoint: Checkpoint) -> tuple[Fit, Classifier]:
     about = checkpoint.about or {}
     stems = (tensor.shape[1] for name, tensor in state.items() if name.startswith("stem.") and tensor.ndim == 4)
     channels = next(stems, network.channels or 3)
-    classes = about.get("classes") or (len(state["head.bias"]) if "head.bias" in state else _rows_of_head(state))
+    classes = about.get("classes") or _rows_of_head(state)
     model = files.build(network, channels, classes)
     if "head" in about:
         model.renew_head(classes, **about["head"])
@@ -67,7 +67,12 @@ def fit(network: Network, checkpoint: Checkpoint) -> tuple[Fit, Classifier]:
         if name in state or not (name.endswith("num_batches_tracked") or (headless and name.startswith("head.")))
     }
     here = [name for name in wanted if name in state]
-    other = [name for name in here if state[name].shape != wanted[name].shape]
+    other = [
+        name
+        for name in here
+        if state[name].shape != wanted[name].shape
+        or wanted[name].is_floating_point() > state[name].is_floating_point()
+    ]
     found = Fit(
         channels,
         classes,
@@ -76,7 +81,7 @@ def fit(network: Network, checkpoint: Checkpoint) -> tuple[Fit, Classifier]:
         missing=tuple(name for name in wanted if name not in state),
         unused=tuple(name for ours, name in theirs.items() if ours not in wanted),
         misshapen=tuple(
-            f"{theirs[name]} is {_shape(state[name])} where {_shape(wanted[name])} is wanted" for name in other
+            f"{theirs[name]} is {_form(state[name])} where {_form(wanted[name])} is wanted" for name in other
         ),
         idle=tuple(name for name in checkpoint.state if name not in names),
         layout=layout.whose if (layout := layout_of(checkpoint.state, network.layouts)) else "",
@@ -85,13 +90,14 @@ def fit(network: Network, checkpoint: Checkpoint) -> tuple[Fit, Classifier]:
 
 
 def _rows_of_head(state: Mapping[str, Tensor]) -> int:
-    """The classes of a head without bias; HEADLESS where there is none."""
-    weight = state.get("head.weight")
-    return HEADLESS if weight is None else len(weight)
+    """The classes of a head; HEADLESS where there is none."""
+    rows = (len(state[name]) for name in ("head.bias", "head.weight") if name in state and state[name].ndim)
+    return next(rows, HEADLESS)
 
 
-def _shape(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "one number"
+def _form(tensor: Tensor) -> str:
+    kind = "" if tensor.is_floating_point() else f" of {str(tensor.dtype).removeprefix('torch.')}"
+    return (" x ".join(map(str, tensor.shape)) or "one number") + kind
 
 
 def fitted(network: Network, checkpoint: Checkpoint, origin: str) -> tuple[Classifier, Fit]:
@@ -103,7 +109,7 @@ def fitted(network: Network, checkpoint: Checkpoint, origin: str) -> tuple[Class
     """
     try:
         found, model = fit(network, checkpoint)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{origin} does not hold the weights of {network.slug}: {error}") from None
     if found.distance:
         wrong = [f"it lacks {listed(found.missing)}"] if found.missing else []

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from robust_transfer.models import fits
+from robust_transfer.errors import UserError
+from robust_transfer.models import checkpoints, fits
 from robust_transfer.models.checkpoints import Checkpoint
 from robust_transfer.models.families import FAMILIES, AnyNetwork
 from robust_transfer.models.fits import Fit
@@ -57,7 +58,10 @@ def recognise(
 
 def _guesses(checkpoint: Checkpoint, families: set[str], name: str | None) -> Iterable[Network]:
     if checkpoint.about:
-        yield TypeAdapter(AnyNetwork).validate_python(checkpoint.about["network"])
+        try:
+            yield TypeAdapter(AnyNetwork).validate_python(checkpoint.about["network"])
+        except ValidationError:
+            raise UserError(f"the file says that it is of {checkpoint.about['network']}, which is no network here") from None
         return
     for family in FAMILIES:
         tag = family.tag()
@@ -85,7 +89,7 @@ def _fit(network: Network, checkpoint: Checkpoint) -> Fit | None:
     try:
         with torch.device("meta"):
             return fits.fit(network, checkpoint)[0]
-    except (RuntimeError, ValueError):  # sizes that no network of the family has
+    except (RuntimeError, TypeError, ValueError):  # sizes that no network of the family has
         return None
 
 
@@ -125,7 +129,7 @@ def as_values(found: Recognised, file: Path, sha256: str) -> dict[str, Any]:
         "unused": list(fit.unused) if fit else list(checkpoint.state),
         "misshapen": list(fit.misshapen) if fit else [],
         "idle": list(fit.idle) if fit else [],
-        "not_finite": [name for name, tensor in checkpoint.state.items() if not tensor.isfinite().all()],
+        "broken": checkpoints.broken(checkpoint.state),
     }
 
 

@@ -76,14 +76,18 @@ def misfits(plan: Plan, data_root: Path) -> Iterator[Misfit]:
             yield from _of_help(node, spec, parents, models[node.id], facts)
         if isinstance(spec, Craft):
             yield from _of_attack(node, spec.attack, parents["model"].network, facts)
-        by_labels = isinstance(spec, Craft) and not isinstance(spec.attack, FeatureAttack)
         for model in parents.values():
             yield from _of_form(node, model, data, facts)
-            if node.kind in OF_CLASSES or by_labels:
+            if compares_classes(node.kind, spec):
                 yield from _of_classes(node, model, data, facts)
         if isinstance(spec, Recipe | Bring) and "start" not in parents:
             new = models[node.id]
             yield from _of_form(node, new._replace(channels=new.network.channels), data, facts)
+
+
+def compares_classes(kind: str, spec: Any) -> bool:
+    """Whether a node compares the classes of its models with those of its data; of no other than Craft the spec counts."""
+    return kind in OF_CLASSES or (isinstance(spec, Craft) and not isinstance(spec.attack, FeatureAttack))
 
 
 def spec_of(node: Node) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from robust_transfer import chain, provenance, store
 from robust_transfer.data.overlap import overlap_notes
 from robust_transfer.errors import UserError
+from robust_transfer.plan import edges
 from robust_transfer.plan.graph import Plan
 from robust_transfer.recipes import Recipe
 from robust_transfer.specs.fields import Spec
@@ -20,6 +21,7 @@ from robust_transfer.stages.node import KINDS, Node
 from robust_transfer.terms import Terms
 
 log = logging.getLogger("robust_transfer")
+MODEL = KINDS["bring"].artifact
 COMPOSITES = ("robust_transfer.recipes", "robust_transfer.terms")
 """Modules of specs that every training has; what they decide stands in the spec itself."""
 
@@ -45,6 +47,7 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
     with store.replacing(artifact) as temporary:
         job = job_of(node, plan, results, threads, temporary)
         job.calm_torch()
+        _must_fit(job)
         warnings = [] if node.kind == "prepare" else _seen_before(node, plan, results)
         metrics = _run(stage, job)
         now = chain.files_of(spec, data_root, files or ())
@@ -94,6 +97,30 @@ def make(node: Node, plan: Plan, plan_name: str, results: Path, threads: int) ->
         _seen_before(node, plan, results)
     job.checkpoint.unlink(missing_ok=True)
     log.info("%s done in %.1f s: %s", node.id, time.perf_counter() - clock, json.dumps(metrics))
+
+
+def _must_fit(job: Job) -> None:
+    """Hold models against the data that they are to see: of brought ones the plan knows neither channels nor classes.
+
+    Raises:
+        UserError: where a model is for other images, or is to tell other classes apart.
+    """
+    models = [role for role, each in job.parents.items() if KINDS[each.kind].artifact == MODEL and role != "tuned"]
+    if not (models and job.has("data") and any(job.parents[role].kind == "bring" for role in models)):
+        return
+    from robust_transfer.data import tensors
+    from robust_transfer.models import files
+
+    channels, classes = tensors.form_of(job.parent("data"))
+    data = job.parents["data"].slug
+    for role in models:
+        model, about = job.parents[role], files.metadata(job.parent(role))
+        if about["channels"] != channels:
+            takes = f"{model.slug} takes images of {about['channels']} channel{'s' * (about['channels'] > 1)}"
+            raise UserError(f"{takes}, and {data} has {channels}; give the data set channels: {about['channels']}")
+        if edges.compares_classes(job.node.kind, job.spec) and about["classes"] != classes:
+            tells = f"{model.slug} tells {about['classes']} classes apart, and {data} has {classes}"
+            raise UserError(f"{tells}; name a model of the same classes")
 
 
 def _run(stage: Stage, job: Job) -> dict[str, Any]:

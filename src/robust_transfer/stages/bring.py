@@ -55,8 +55,6 @@ def run(job: Job) -> dict[str, Any]:
 
     Features alone (a self-supervised network's) get a head of zeros, which a transfer replaces.
     """
-    import torch
-
     from robust_transfer.data import tensors
     from robust_transfer.models import checkpoints, files, fits
 
@@ -71,8 +69,10 @@ def run(job: Job) -> dict[str, Any]:
         checkpoint = checkpoints.unwrapped(state, origin)
     network = _as_described(network, checkpoint, origin)
     model, found = fits.fitted(network, checkpoint, origin)
-    if not all(tensor.isfinite().all() for tensor in model.state_dict().values() if torch.is_floating_point(tensor)):
-        raise UserError(f"{origin} holds weights that are not finite; fetch it again")
+    if broken := checkpoints.broken(model.state_dict()):
+        raise UserError(
+            f"{origin} is broken: {checkpoints.listed(broken)} not finite, or a variance below zero; bring another"
+        )
     about: dict[str, Any] = {"origin": origin, "classes": found.classes}
     about |= {"names": found.layout} if found.layout else {}
     if job.spec.path and not job.spec.sha256:
@@ -83,11 +83,14 @@ def run(job: Job) -> dict[str, Any]:
             raise UserError(f"{origin} holds features without a head; what is evaluated as it is needs one")
         if (found.channels, found.classes) != (data.channels, data.classes):
             raise UserError(
-                f"{origin} is for images of {found.channels} channels and {found.classes} classes, and "
+                f"{origin} is for images of {found.channels} channel{'s' * (found.channels > 1)} and {found.classes} classes, and "
                 f"{job.parents[role].slug} has {data.channels} and {data.classes}; name other data, or another file"
             )
         if role == "own":
-            about["accuracy"], about["n"] = _accuracy(model.to(job.device), data.test)
+            try:
+                about["accuracy"], about["n"] = _accuracy(model.to(job.device), data.test)
+            except FloatingPointError as error:
+                raise UserError(f"{origin} is broken: {error}; bring another") from None
             _must_be_better_than_chance(origin, about["accuracy"], found.classes, job.parents[role].slug)
     files.save(job.output, model.cpu(), network, found.channels, found.classes)
     return about

@@ -79,11 +79,11 @@ class TimmNet(Network):
         """The names of a state dict's tensors, timm's or ours -> ours.
 
         Raises:
-            UserError: where timm is missing.
+            UserError: where timm is missing, or has no such network.
         """
         if any(name.startswith("model.") for name in theirs):
             return {name: name for name in theirs}
-        head = f"{_timm().get_pretrained_cfg(self.name).classifier}."
+        head = f"{self._pretrained().classifier}."
         return {
             name: f"head.{name.removeprefix(head)}" if name.startswith(head) else f"model.{name}" for name in theirs
         }
@@ -92,19 +92,24 @@ class TimmNet(Network):
         """What timm's own weights of it expect.
 
         Raises:
-            UserError: where timm is missing.
+            UserError: where timm is missing, or has no such network.
         """
-        pretrained = _timm().get_pretrained_cfg(self.name)
+        pretrained = self._pretrained()
         return Normalise(mean=list(pretrained.mean), std=list(pretrained.std))
 
-    def _model(self, channels: int) -> "nn.Module":
-        """The network without its head: N x C x H x W -> N x width."""
+    def _pretrained(self) -> Any:
+        """What timm says of its own weights."""
         timm = _timm()
         if not timm.is_model(self.name):
             close = difflib.get_close_matches(self.name, timm.list_models(), n=1)
             raise UserError(f"timm has no network {self.name!r}" + (f" (did you mean {close[0]}?)" if close else ""))
+        return timm.get_pretrained_cfg(self.name)
+
+    def _model(self, channels: int) -> "nn.Module":
+        """The network without its head: N x C x H x W -> N x width."""
+        self._pretrained()
         try:
-            return timm.create_model(self.name, num_classes=0, in_chans=channels, **self.options)
+            return _timm().create_model(self.name, num_classes=0, in_chans=channels, **self.options)
         except Exception as error:  # wrong options may fail in any way
             raise UserError(f"timm cannot build {self.name} with the options {self.options}: {error}") from None
 
