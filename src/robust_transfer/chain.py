@@ -25,7 +25,7 @@ from robust_transfer.stages.node import KINDS, Node
 
 
 def files_of(spec: Any, data_root: Path, known: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]] | None:
-    """What a data set, or weights that are fetched, are read from, an entry for each file or folder that the spec names:
+    """What a data set or fetched weights are read from: an entry for each file or folder that the spec names,
     {path, stamp, sha256}.
 
     stamp: of sizes and times, which tells without reading that nothing was touched. sha256: of the file, or over the

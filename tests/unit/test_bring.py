@@ -271,7 +271,10 @@ VARIANCE = "stages.0.0.bn1.running_var"
         ({"head.bias": torch.tensor(1.0)}, r"head\.bias is one number where 3 is wanted; `robust"),
         ({"head.weight": torch.ones(3, 4, dtype=torch.int8)}, r"head\.weight is 3 x 4 of int8 where 3 x 4 is wanted"),
         ({"head.weight": torch.ones(3, 4) + 1j}, r"head\.weight is 3 x 4 of complex64 where 3 x 4 is wanted"),
-        ({"head.bias": torch.full((3,), torch.inf)}, r"a\.pt is broken: head\.bias not finite, or a variance below zero"),
+        (
+            {"head.bias": torch.full((3,), torch.inf)},
+            r"a\.pt is broken: head\.bias not finite, or a variance below zero",
+        ),
         ({VARIANCE: torch.full((4,), -1.0)}, rf"a\.pt is broken: {VARIANCE} not finite, or a variance below zero"),
         ({"head.weight": torch.full((3, 4), 3e38)}, r"a\.pt is broken: the network's logits are not finite; bring"),
     ],

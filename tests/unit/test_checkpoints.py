@@ -179,7 +179,9 @@ def test_of_several_state_dicts_one_is_named(tmp_path):
     theirs = small()
     other = {name: torch.zeros_like(each) for name, each in theirs.state_dict().items()}
     torch.save({"model": other, "ema": {"module": theirs.state_dict()}}, tmp_path / "a.pt")
-    with pytest.raises(UserError, match=r"several state dicts: model, ema\.module; say which by `entry: model`, or --entry"):
+    with pytest.raises(
+        UserError, match=r"several state dicts: model, ema\.module; say which by `entry: model`, or --entry"
+    ):
         checkpoints.read(tmp_path / "a.pt")
     with pytest.raises(UserError, match=r"has no entry 'best' that is a state dict; it has model, ema\.module"):
         checkpoints.read(tmp_path / "a.pt", "best")

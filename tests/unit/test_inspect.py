@@ -225,7 +225,9 @@ def test_a_network_of_timm_is_named(folder, capsys):
         run("a.pt", "--name", "resnet10t")
     assert run("a.pt", "--family", "timm", "--name", "resnet10t", "--json") == 0
     values = json.loads(capsys.readouterr().out)
-    assert values["questions"]["normalise"].startswith("{mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]} where")
+    assert values["questions"]["normalise"].startswith(
+        "{mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]} where"
+    )
     assert values["network"] == TimmNet(family="timm", name="resnet10t").canonical()
     assert values["classes"] == 3
 

@@ -1,7 +1,8 @@
 """what a checkpoint file holds, and the network that it would be, as YAML for the config
 
 FILE is a path, or a name below data_root/weights. The exit status is 0 where every tensor finds its place in a network
-and none is broken (not finite, or a variance below zero), and else 3. Nothing in a file is run: of files of torch.save only tensors and plain containers are read.
+and none is broken (not finite, or a variance below zero), and else 3. Nothing in a file is run: of files of torch.save
+only tensors and plain containers are read.
 """
 
 import argparse
@@ -93,7 +94,7 @@ def _lines(values: dict[str, Any], found: "Recognised", name: str) -> Iterator[s
     default = f"; {in_yaml(usual)} unless the config says otherwise" if isinstance(usual, Normalise) else ""
     yield f"  normaliser  {in_yaml(checkpoint.normalise) if checkpoint.normalise else f'none in the file{default}'}"
     if found.network is None:
-        yield "  network     of no family that is known here: of timm's say --family timm --name NAME, or add one (docs/networks.md)"
+        yield "  network     of no family that is known here: of timm's say --family timm --name NAME, or add a family"
         yield from _named("tensors", [*checkpoint.state])
         return
     classes = "features without a head" if values["classes"] is None else f"{values['classes']} classes"

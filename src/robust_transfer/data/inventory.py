@@ -28,7 +28,8 @@ FETCHING = ".fetching"
 
 @dataclass
 class Needed:
-    """A set that is needed, in whatever parts. name: that of its source. studies: for which. called: its parts in the config.
+    """A set that is needed, in whatever parts. name: that of its source. studies: for which. called: by what names the
+    config has it.
 
     state: one of THERE, PARTIAL, MISSING; found: what is wrong or was checked, a sentence each.
     """
@@ -65,8 +66,8 @@ def needed(plan: Plan) -> list[Needed]:
         each.studies += [study for study, ids in of_studies.items() if node.id in ids and study not in each.studies]
     for called, values in plan.origin.get("config", {}).get("datasets", {}).items():
         spec = KINDS["prepare"].parse(values)
-        if each := found.get((_name(spec), *spec.fetch_key)):
-            each.called.append(called)
+        if (key := (_name(spec), *spec.fetch_key)) in found:
+            found[key].called.append(called)
     for each in found.values():
         look(each, data_root)
     return list(found.values())

@@ -85,7 +85,9 @@ def read(file: Path, entry: str | None = None, usual: Collection[str] = ()) -> C
         entry = next((each for each in usual if each in found), None)
     if entry is None and len(found) > 1:
         first, *_ = found
-        raise UserError(f"{file} holds several state dicts: {', '.join(found)}; say which by `entry: {first}`, or --entry")
+        raise UserError(
+            f"{file} holds several state dicts: {', '.join(found)}; say which by `entry: {first}`, or --entry"
+        )
     if entry is not None and entry not in found:
         raise UserError(f"{file} has no entry {entry!r} that is a state dict; it has {', '.join(found)}")
     entry = next(iter(found)) if entry is None else entry

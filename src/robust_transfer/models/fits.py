@@ -70,8 +70,7 @@ def fit(network: Network, checkpoint: Checkpoint) -> tuple[Fit, Classifier]:
     other = [
         name
         for name in here
-        if state[name].shape != wanted[name].shape
-        or wanted[name].is_floating_point() > state[name].is_floating_point()
+        if state[name].shape != wanted[name].shape or wanted[name].is_floating_point() > state[name].is_floating_point()
     ]
     found = Fit(
         channels,

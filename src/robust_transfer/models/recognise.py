@@ -61,7 +61,9 @@ def _guesses(checkpoint: Checkpoint, families: set[str], name: str | None) -> It
         try:
             yield TypeAdapter(AnyNetwork).validate_python(checkpoint.about["network"])
         except ValidationError:
-            raise UserError(f"the file says that it is of {checkpoint.about['network']}, which is no network here") from None
+            raise UserError(
+                f"the file says that it is of {checkpoint.about['network']}, which is no network here"
+            ) from None
         return
     for family in FAMILIES:
         tag = family.tag()

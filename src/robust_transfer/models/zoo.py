@@ -153,7 +153,7 @@ def fetch(name: str, file: Path, drive: str) -> None:
 
 
 def is_whole(file: Path) -> bool:
-    """Whether a file begins as torch.save begins one, and if it is an archive, has its end, where its contents stand."""
+    """Whether a file begins as torch.save's do and, if it is an archive, has an end, which lists what is in it."""
     with open(file, "rb") as content:
         beginning = content.read(len(ZIP))
     return zipfile.is_zipfile(file) if beginning == ZIP else beginning.startswith(PICKLE)

@@ -44,8 +44,7 @@ def bring(
     data: Node | None = None,
     own: Node | None = None,
 ) -> Node:
-    """A model that was trained elsewhere. origin: of a file with its sha256; of a name of RobustBench's, which is looked up
-    here.
+    """A model that was trained elsewhere. origin: of a file with its sha256; a name of RobustBench's is looked up here.
 
     data: what it must fit, where it is not to be transferred but evaluated as it is. own: of one that is transferred,
     the data of its own classes, on which its accuracy is measured first.

@@ -86,7 +86,7 @@ def misfits(plan: Plan, data_root: Path) -> Iterator[Misfit]:
 
 
 def compares_classes(kind: str, spec: Any) -> bool:
-    """Whether a node compares the classes of its models with those of its data; of no other than Craft the spec counts."""
+    """Whether a node compares the classes of its models with those of its data. spec: counts for `craft` alone."""
     return kind in OF_CLASSES or (isinstance(spec, Craft) and not isinstance(spec.attack, FeatureAttack))
 
 
@@ -146,8 +146,15 @@ def _of_form(node: Node, model: Model, data: Node, facts: Facts) -> Iterator[Mis
         )
         yield Misfit(node, spec_of(data), "", f"{sentence}; take larger ones, or another network")
     elif facts.height % network.side_multiple or facts.width % network.side_multiple:
-        sentence = f"images of {facts.height} x {facts.width} pixels do not fit {network.slug}, which halves their sides"
-        yield Misfit(node, spec_of(data), "", f"{sentence} and needs multiples of {network.side_multiple}; take others, or another network")
+        sentence = (
+            f"images of {facts.height} x {facts.width} pixels do not fit {network.slug}, which halves their sides"
+        )
+        yield Misfit(
+            node,
+            spec_of(data),
+            "",
+            f"{sentence} and needs multiples of {network.side_multiple}; take others, or another network",
+        )
 
 
 def _of_classes(node: Node, model: Model, data: Node, facts: Facts) -> Iterator[Misfit]:

@@ -47,14 +47,14 @@ class Origin(Spec):
 
     @property
     def is_fetched(self) -> bool:
-        """Whether its file is fetched where it is not there: then it need not have a sha256. A commit of the hub names the
+        """Whether its file is fetched where it is not there: then it needs no sha256. A commit of the hub names
         bytes; an id on Google Drive names a file, in whose place its owner may put another.
         """
         return bool(self.hub or self.robustbench)
 
     @property
     def files(self) -> list[str]:
-        """The file below data_root whose bytes no sha256 names: what a node reads of it is known once it has read it."""
+        """The file below data_root if no sha256 names its bytes: which they were, the card of who read it says."""
         return [f"weights/{self.path}"] if self.is_fetched and self.sha256 is None else []
 
     @property

@@ -82,9 +82,10 @@ def run(job: Job) -> dict[str, Any]:
         if found.headless:
             raise UserError(f"{origin} holds features without a head; what is evaluated as it is needs one")
         if (found.channels, found.classes) != (data.channels, data.classes):
+            takes = f"{found.channels} channel{'s' * (found.channels > 1)} and {found.classes} classes"
             raise UserError(
-                f"{origin} is for images of {found.channels} channel{'s' * (found.channels > 1)} and {found.classes} classes, and "
-                f"{job.parents[role].slug} has {data.channels} and {data.classes}; name other data, or another file"
+                f"{origin} is for images of {takes}, and {job.parents[role].slug} has {data.channels} and "
+                f"{data.classes}; name other data, or another file"
             )
         if role == "own":
             try:

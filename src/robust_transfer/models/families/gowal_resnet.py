@@ -33,8 +33,8 @@ DM_PREACT = Layout(
 
 class GowalResNet(Staged):
     """Pre-activation ResNet with SiLU (Swish) in place of ReLU: 3x3 stem, basic blocks, a last batch norm and SiLU.
-    Convolutions of stride 2 pad as TensorFlow's SAME does at even sides: after the image alone. So sides must halve, with
-    shortcut activated evenly.
+    Convolutions of stride 2 pad as TensorFlow's SAME does at even sides: after the image alone; with the shortcut
+    activated, sides must be even there.
 
     [4, 4, 4] with widen 10 is WRN-28-10; [2, 2, 2, 2] with width 64 and shortcut input is PreActResNet-18.
     """
