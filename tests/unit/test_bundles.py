@@ -366,13 +366,21 @@ def test_what_was_not_submitted_does_not_hold_up_the_end(submit, how):
 
 def test_nothing_is_submitted_after_the_cancelling(submit):
     plugin = submit()
-    go = threading.Event()
-    plugin._job_submission_executor.submit(go.wait)
+    begun, go = threading.Event(), threading.Event()
+
+    def sbatch(bundle):
+        begun.set()
+        go.wait(10)
+        plugin.submitted.append(bundle)
+
+    plugin.run_job = sbatch
     plugin.run_jobs([Job(f"a{i}") for i in range(12)])
     plugin._submit()
+    assert begun.wait(10), "one bundle is being submitted, another one is to be"
     threading.Timer(0.1, go.set).start()
     plugin.cancel()
-    assert plugin.cancelled == plugin.submitted == []
+    plugin._job_submission_executor.shutdown()
+    assert len(plugin.submitted) == 1 and plugin.cancelled == plugin.submitted
 
 
 def test_a_fault_of_the_submission_ends_the_run(submit, monkeypatch):
