@@ -267,6 +267,7 @@ def test_a_layer_can_change_and_take_away():
 # ---- mistakes ------------------------------------------------------------------------------------------------------
 
 RECIPE = {"schedule": SHORT}
+FGSM, FDM, NEFT = {"algorithm": "fgsm", "eps": 0.1}, {"weight": 0.1, "units": 9}, {"beta": 1, "units": 1}
 MISTAKES = [
     ({"targets": {"High": "digits-hihg"}}, "targets.High: unknown data set 'digits-hihg'", "did you mean digits-high?"),
     ({"sources": {"Low": {"network": "resnt"}}}, "sources.Low.network: unknown network 'resnt'", "mean resnet?"),
@@ -336,6 +337,21 @@ MISTAKES = [
     ),
     ({"methods": {"Head": {"recipe": {"trainable": {"last": 9, "of": "blocks"}}}}}, "methods.Head.recipe.tr", "has 3"),
     ({"methods": {"Head": {"recipe": {"schedule": {"lr": 0}}}}}, "methods.Head.recipe.schedule.lr: 0", "more than 0"),
+    (
+        {"methods": {"Head": {"recipe": {"spectral": {"units": 9, "beta": 0.4}}}}},
+        "methods.Head.recipe.spectral: the last 9 units are wanted",
+        "has 4; lower units",
+    ),
+    (
+        {"sources": {"Low": {"network": "densenet"}}, "methods": {"Head": {"recipe": {"spectral": NEFT}}}},
+        "methods.Head.recipe.spectral: non-expansive fine-tuning averages in residual blocks, which cifar-densenet",
+        "take it away",
+    ),
+    (
+        {"sources": {"Low": {"recipe": {"inputs": {"attack": FGSM}, "terms": {"feature_distance": FDM}}}}},
+        "sources.Low.recipe.terms.feature_distance: the last 9 units are wanted",
+        "has 4; lower units",
+    ),
     ({"methods": {"a|b": {"recipe": RECIPE}}}, "methods.a|b: ", "write it without $"),
     ({"methods": None}, "methods: missing", "models that are trained already"),
     ({"models": {"Mine": {"network": "resnet", "file": "m.pt"}}}, "models.Mine.target: missing", "add it"),
@@ -350,6 +366,11 @@ MISTAKES = [
     ({"attacks": {"clean": PGD}}, "attacks.clean: there would be two columns 'clean'", "choose another name"),
     ({"attacks": {"B": {"by": "Scrach", "attack": PGD}}}, "attacks.B.by: unknown source, row or", "mean Scratch?"),
     ({"attacks": {"B": {"by": "Scratch"}}}, "attacks.B.attack: missing", "add it"),
+    (
+        {"sources": None, "methods": {"Head": None}, "attacks": {"B": {"by": "source", "attack": FEATURE}}},
+        "attacks.B.by: there are no sources",
+        "name a method or a model",
+    ),
     ({"attacks": {"B": {"by": "Low", "attack": PGD}}}, "attacks.B.by: the source Low is of ", "algorithm: feature"),
     ({"attacks": {"PGD-20": {"steps": 0}}}, "attacks.PGD-20.steps: 0 is not allowed", "at least 1"),
     ({"attacks": {"B": {"by": "Scratch", "attack": PGD | {"step": 1}}}}, "attacks.B.attack.step: unknown", "steps?"),

@@ -121,12 +121,17 @@ def test_what_was_taken_away_can_be_given_anew():
     [
         ({"cartl": {"targets": {"Hihg": None}}}, "cartl.targets.Hihg: an empty value is not allowed; wanted: text"),
         ({"cartl": {"targets": {"Turned": None}}}, "cartl.batch_norm[1].target: unknown target 'Turned'"),
+        (
+            {"renofeation": {"targets": {"Negative": None}}},
+            "unknown target 'Negative'; write one of High, or Negative: null",
+        ),
         ({"cartl": {"targets": None}}, "cartl.targets: an empty value is not allowed; wanted: `key: value` lines"),
         ({"cartl": {"attack": {"eps": None}}}, "cartl.attack.eps: an empty value is not allowed"),
     ],
 )
 def test_what_cannot_be_taken_away(layer, words):
-    assert words in mistakes_of(layer, study="cartl")
+    (study,) = layer
+    assert words in mistakes_of(layer, study=study)
 
 
 SCHEDULE = "davchev.schedules.transfer"

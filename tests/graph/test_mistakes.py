@@ -34,6 +34,7 @@ CONFIG = [
     ("davchev.schedules.transfr", {}, "unknown key (did you mean transfer?)"),
     (f"{SCHEDULE}.learning_rate", 0.1, "unknown key; the keys here are epochs, iterations, batch_size, lr,"),
     ("davchev.depths.24", "head", "unknown key; the keys here are 1, 12, 56"),
+    ("davchev.depths.24", None, "unknown key; the keys here are 1, 12, 56"),
     ("davchev.depths.12", {"last": 1, "of": "stages", "x": 1}, ("davchev.depths.12.x", "the keys here are last, of")),
     ("davchev.depths.12", {"last": "one", "of": "stages"}, ("davchev.depths.12.last", "wanted: a whole number")),
     ("davchev.depths.12", {"last": 1}, ("davchev.depths.12.of", "missing; add it")),

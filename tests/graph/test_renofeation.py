@@ -284,7 +284,7 @@ def test_in_the_authors_protocol_their_values_are_given_and_not_chosen():
         ),
         (
             {"categories": {"Low": "digits"}},
-            "renofeation.categories.Low: unknown target 'Low'; write one of High, Negative",
+            "renofeation.categories.Low: unknown target 'Low'; write one of High, Negative, or Low: null",
         ),
         (
             {"networks": {"ResNet-8": {"weights": "IMAGENET1K_V1"}}},

@@ -8,6 +8,7 @@ from jsonschema import Draft7Validator
 
 from robust_transfer import cli
 from robust_transfer.attacks.algorithms import ALGORITHMS
+from robust_transfer.attacks.algorithms.apgd import Apgd
 from robust_transfer.attacks.algorithms.fgsm import Fgsm
 from robust_transfer.attacks.algorithms.pgd import Pgd
 from robust_transfer.models.families.torchvision import TorchvisionNet
@@ -16,6 +17,8 @@ from robust_transfer.plan.reading import read_yaml
 from robust_transfer.recipes import Recipe
 from robust_transfer.reference import pages
 from robust_transfer.reference.schema import OURS, schema
+from robust_transfer.specs.parts import Head
+from robust_transfer.specs.schedules import Schedule
 from robust_transfer.terms import FORMS
 from workspace import REPOSITORY
 
@@ -45,6 +48,9 @@ def test_a_phrase_is_what_goes_into_a_sentence():
     assert phrase(Pgd, "eps") == "radius of the ball around the image, in pixels of [0, 1]"
     assert phrase(Pgd, "labels").endswith("guards training against label leaking (Kurakin et al. 2017)")
     assert phrase(Fgsm, "steps") == "always 1"
+    assert phrase(Apgd, "loss").endswith("or that towards one target class after the other (Eq. 7, at least 4)")
+    assert phrase(Schedule, "decay").endswith("the training ends early at fall number `falls`)")  # a `;` in brackets
+    assert phrase(Head, "weights").startswith("PyTorch's default")
 
 
 def test_every_key_is_described():

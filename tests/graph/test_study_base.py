@@ -163,7 +163,7 @@ def test_a_name_is_checked_wherever_it_stands():
         "my.tasks.first.data: unknown data set 'C'; write one of Known",
         "my.tasks.first.like: unknown task 'second'; write one of first, other",
         "my.shown-targets[1]: unknown target 'three'; write one of one, two",
-        "my.given.four: unknown target 'four'; write one of one, two",
+        "my.given.four: unknown target 'four'; write one of one, two, or four: null",
     ]
 
 
@@ -197,6 +197,6 @@ def test_mistakes_of_several_studies_are_told_at_once():
 def test_a_part_beyond_the_network(field):
     network = CifarResNet(family="cifar-resnet", depth_per_stage=[1, 2, 3])
     schedule = Schedule(epochs=1, batch_size=2, lr=0.1)
-    assert too_deep(Recipe(schedule=schedule, **{field: Last(last=6, of="blocks")}), network) is None
-    part, words = too_deep(Recipe(schedule=schedule, **{field: Last(last=7, of="blocks")}), network)
+    assert not list(too_deep(Recipe(schedule=schedule, **{field: Last(last=6, of="blocks")}), network))
+    ((part, words),) = too_deep(Recipe(schedule=schedule, **{field: Last(last=7, of="blocks")}), network)
     assert part.last == 7 and words.startswith("the last 7 blocks are wanted, but the network resnet14w16 has 6")

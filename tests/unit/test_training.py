@@ -491,6 +491,8 @@ def test_a_warm_start_longer_than_the_run_is_refused_at_once():
     for unit in ("epochs", "iterations"):
         with pytest.raises(ValueError, match=f"head_first: 7 is more than all 6 {unit}; lower it"):
             Schedule(batch_size=BATCH, lr=0.1, head_first=7, **{unit: 6})
+        with pytest.raises(ValueError, match=f"warm_up: 7 is more than all 6 {unit}; lower it"):
+            Schedule(batch_size=BATCH, lr=0.1, warm_up=7, **{unit: 6})
     assert Schedule(iterations=6, batch_size=BATCH, lr=0.1, head_first=6).head_first == 6
 
 

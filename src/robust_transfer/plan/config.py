@@ -250,10 +250,11 @@ def _missed(values: Mapping[str, Any], path: str) -> str:
 
 
 def look_up(name: str, known: Mapping[str, Known], what: str, path: str, mistakes: list[str]) -> Known | None:
-    """known[name], or a mistake that lists what there is."""
+    """known[name], or a mistake that lists what there is. path: of the name, which is its last key where it is one."""
     if not isinstance(name, str) or name not in known:
         if all(path_of(line) != path for line in mistakes):
             one_of = f"write one of {', '.join(known)}{did_you_mean(name, known)}"
+            one_of += f", or {name}: null" if path.endswith(f".{name}") else ""
             mistakes.append(f"{path}: unknown {what} {name!r}; {one_of}")
         return None
     return known[name]

@@ -37,9 +37,11 @@ def description(model: type[BaseModel], name: str) -> str:
 
 
 def phrase(model: type[BaseModel], name: str) -> str:
-    """A field's description as part of a sentence: up to the first `.` or `;`, without the capital letter."""
-    first = re.split(r"(?<!et al)[.;](?: |$)", description(model, name))[0]
-    return first[:1].lower() + first[1:] if first[1:2].islower() else first
+    """A field's description as part of a sentence: up to the first `.` or `;` that ends something, without the capital
+    letter, unless that is a name's.
+    """
+    first = re.split(r"(?<!et al)(?<!e\.g)[.;](?: |$)(?![^(]*\))", description(model, name))[0]
+    return first[:1].lower() + first[1:] if re.match(r".[a-z]+\b", first) else first
 
 
 def _below_fields(owner: type) -> dict[str, str]:

@@ -21,9 +21,13 @@ def check(model: type[Model], values: Any, path: str, mistakes: list[str]) -> Mo
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        paths = {path_of(line) for line in mistakes}
-        sentences = (_sentence(item, model, values, path) for item in error.errors())
-        mistakes.extend(line for line in sentences if path_of(line) not in paths)
+        told = {path_of(line) for line in mistakes}
+        for item in error.errors():
+            sentence = _sentence(item, model, values, path)
+            if path_of(sentence) not in told:
+                mistakes.append(sentence)
+            if item["loc"][-1:] == ("[key]",):  # what stands under a key that means nothing has no meaning either
+                told.add(path_of(sentence))
         return None
 
 

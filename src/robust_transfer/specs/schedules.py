@@ -89,10 +89,11 @@ class Schedule(Spec):
         return self
 
     @model_validator(mode="after")
-    def _the_rest_moves_too(self):
+    def _beginnings_end(self):
         length, unit = self.length
-        if self.head_first > length:
-            raise ValueError(f"head_first: {self.head_first} is more than all {length} {unit}; lower it")
+        for name, part in (("head_first", self.head_first), ("warm_up", self.warm_up)):
+            if part > length:
+                raise ValueError(f"{name}: {part} is more than all {length} {unit}; lower it")
         return self
 
     @model_validator(mode="after")

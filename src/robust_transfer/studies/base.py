@@ -333,9 +333,9 @@ class Study(Generic[S]):
         """The recipe of a run that trains the network `of`; values: what a grid search tries (Recipe.with_values)."""
         augmented = augmentation.model_dump() if augmentation else {}
         recipe = Recipe(schedule=self.settings.seeded(schedule).with_(**augmented), **parts)
-        if beyond := checks.too_deep(recipe, of):
-            part, sentence = beyond
-            self._mistaken(self._path(part), sentence)
+        for part, sentence in checks.too_deep(recipe, of):
+            if (path := self._path(part)) != self.name:  # a part that the study makes itself is checked by its section
+                self._mistaken(path, sentence)
         return recipe.with_values(values) if values else recipe
 
     # ---- outcomes ----------------------------------------------------------------------------------------------------

@@ -143,17 +143,12 @@ def no_validation_split(data: str, keys: dict[str, str]) -> str:
     return f"{path}: a validation split is wanted; set datasets.{data}.validation above 0, or {key}: {instead}{same}"
 
 
-def too_deep(recipe: Recipe, network: AnyNetwork) -> tuple[Spec, str] | None:
-    """The part of a recipe that goes beyond the network, and how far."""
+def too_deep(recipe: Recipe, network: AnyNetwork) -> Iterator[tuple[Spec, str]]:
+    """Each part of a recipe that counts more than the network has, or averages in blocks that it has not; and why."""
     for part in (part for part in (recipe.trainable, recipe.reset) if isinstance(part, Last)):
         available = f"the network {network.slug} has {getattr(network, part.of)}"
         if part.last > getattr(network, part.of):
-            return part, f"the last {part.last} {part.of} are wanted, but {available}; lower it"
-    return None
-
-
-def no_such_units(recipe: Recipe, network: AnyNetwork) -> Iterator[tuple[Spec, str]]:
-    """Parts of a recipe that count more units than the network has, or average in blocks that it has not; and why."""
+            yield part, f"the last {part.last} {part.of} are wanted, but {available}; lower it"
     for part in filter(None, (recipe.spectral, recipe.terms.feature_distance)):
         if part.units > network.units:
             available = f"the network {network.slug} has {network.units}"

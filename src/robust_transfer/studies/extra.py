@@ -13,7 +13,7 @@ from robust_transfer.plan.config import Settings
 from robust_transfer.plan.specs import AnyNetwork, AnyNormalise, Attack, Network, Spec
 from robust_transfer.registry import one_of
 from robust_transfer.specs.origins import Origin
-from robust_transfer.studies import base, checks
+from robust_transfer.studies import base
 from robust_transfer.studies.base import Cell, Data, Model, Numbers, Study, is_ours, shows
 from robust_transfer.studies.checks import DatasetName, Name, NetworkHere, RecipeHere, Refers
 
@@ -180,8 +180,6 @@ class Paper(Study[P]):
 
     def _check_fit(self, method: Method, network: AnyNetwork, source: AnyNetwork) -> None:
         """Note what of a method its network cannot do."""
-        for part, sentence in checks.no_such_units(method.recipe, network):
-            self._mistaken(self._path(part), sentence)
         if method.teacher and not alike(network, source):
             sentence = "the teacher's stages are those of another network; leave the network out, or the teacher"
             self._mistaken(f"{self._path(method.recipe)}.network", sentence)

@@ -244,6 +244,8 @@ class Section(base.Section):
         for name, method in self.methods.items():
             yield from (f"methods.{name}.{sentence}" for sentence in self._mistakes_of(name, method))
         for name, attack in self.attacks.items():
+            if isinstance(attack, MadeElsewhere) and attack.by == OWN_SOURCE and not self.sources:
+                yield f"attacks.{name}.by: there are no sources; name a method or a model"
             if isinstance(attack, MadeElsewhere) and attack.attack.algorithm != "feature":
                 yield from self._of_other_classes(name, attack.by)
         for name, each in self.certification.items():
