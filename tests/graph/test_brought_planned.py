@@ -165,7 +165,7 @@ def test_origins_that_cannot_be(origin, words):
         plan_of("davchev nat", origin)
 
 
-def test_missing_files_are_named_before_the_first_job(folder):
+def test_missing_files_are_named_before_the_first_job(folder, monkeypatch):
     weights.record("none.pt", "cd" * 32)
     plan = plan_of("vaishnavi", {"file": "none.pt"})
     with pytest.raises(
@@ -173,5 +173,11 @@ def test_missing_files_are_named_before_the_first_job(folder):
     ):
         presence.must_be_present(brought(plan), folder.relative_to(folder) / "data")
     hub = {"hub": "some-lab/nets", "file": "a.pt", "revision": "ab" * 20}
+    monkeypatch.setattr(presence, "find_spec", lambda name: name == "huggingface_hub")
     for origin in ({"file": "a.pt"}, hub):
         presence.must_be_present(brought(plan_of("vaishnavi", origin)), folder / "data")
+    monkeypatch.setattr(presence, "find_spec", lambda name: None)
+    with pytest.raises(
+        UserError, match=r"a\.pt missing, and huggingface_hub, .* or put a\.pt of some-lab/nets there by"
+    ):
+        presence.must_be_present(brought(plan_of("vaishnavi", hub)), folder / "data")

@@ -23,6 +23,7 @@ from robust_transfer.plan.specs import CifarResNet, Fgsm, Normalise, Recipe, Sch
 from robust_transfer.run import nodes
 from robust_transfer.specs.origins import Origin
 from robust_transfer.stages import bring
+from robust_transfer.stages.job import Job
 from robust_transfer.stages.node import KINDS
 from robust_transfer.training import run as train
 
@@ -329,6 +330,31 @@ def test_what_was_brought_without_data_must_fit_those_that_it_meets(tmp_path, mo
             nodes.make(each, small.plan, "0" * 12, small.results, 1)
 
 
+def test_a_file_that_is_written_while_it_is_read_is_refused(tmp_path, ours, monkeypatch):
+    file = tmp_path / "weights" / "a.pt"
+    torch.save(ours.state_dict(), file)
+    job, plain = own_job(tmp_path, SMALL, "a.pt"), checkpoints.read
+
+    def read(*words):
+        torch.save(ours.state_dict() | {"head.bias": torch.ones(3)}, file)
+        return plain(*words)
+
+    monkeypatch.setattr(checkpoints, "read", read)
+    with pytest.raises(UserError, match=r"a\.pt changed while it was read; start again"):
+        bring.run(job)
+
+
+def test_logits_that_are_no_numbers_blame_what_was_brought(tmp_path):
+    node = SimpleNamespace(parents={"model": "resnet4w4.a.0123"})
+    for kind, words in (
+        ("bring", "a.0123 is broken, or not what"),
+        ("transfer", "the training of .*a.0123 has diverged"),
+    ):
+        job = Job(node, {"model": SimpleNamespace(kind=kind)}, {}, tmp_path, tmp_path, 1, tmp_path)
+        with pytest.raises(UserError, match=rf"logits are not finite; .*{words}"), job.blaming("model"):
+            raise FloatingPointError("the network's logits are not finite")
+
+
 # ---- a source's own accuracy ---------------------------------------------------------------------------------------
 
 
@@ -427,7 +453,10 @@ def test_without_the_hubs_library_or_its_file_the_way_by_hand_is_said(tmp_path, 
         bring.run(hub_job(tmp_path))
 
 
-@pytest.mark.parametrize("wrong", [{"revision": None}, {"revision": "main"}, {"hub": "a"}, {"file": None}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"revision": None}, {"revision": "main"}, {"hub": "a"}, {"file": None}, {"file": "../a.pt"}, {"file": "/a.pt"}],
+)
 def test_a_file_of_the_hub_is_named_by_its_commit(wrong):
     given = {name: value for name, value in (HUB | wrong).items() if value}
     with pytest.raises(ValidationError):

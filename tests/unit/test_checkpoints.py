@@ -1,6 +1,8 @@
 """Checkpoints in the layouts of other repositories: what is read of a file, and that ours give their logits."""
 
 import argparse
+from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,6 +175,39 @@ def test_arguments_and_numbers_beside_the_weights_do_no_harm(tmp_path):
     more = {"args": argparse.Namespace(lr=0.1), "best": np.float64(0.9), "curve": np.arange(3.0), "epoch": np.int64(3)}
     torch.save({"state_dict": small().state_dict(), **more}, tmp_path / "a.pt")
     assert same_logits(brought(AKAMASTER, tmp_path / "a.pt"), small())
+
+
+def test_arguments_paths_and_times_beside_the_weights_do_no_harm(tmp_path):
+    arguments = argparse.Namespace(out=Path("x"), began=datetime(2026, 1, 2), day=date(2026, 1, 2))
+    content = {"state_dict": small().state_dict(), "args": arguments, "took": timedelta(seconds=3)}
+    torch.save(content, tmp_path / "a.pt")
+    assert len(checkpoints.read(tmp_path / "a.pt").state) == len(small().state_dict())
+    torch.save(content | {"code": foreign.resnet}, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"holds more than tensors \(foreign\.resnet\), which"):
+        checkpoints.read(tmp_path / "a.pt")
+
+
+class Odd:
+    """Is pickled as arguments that are filled like a dict, which torch does with dicts alone."""
+
+    def __reduce__(self):
+        return argparse.Namespace, (), None, None, iter([("a", 1)])
+
+
+def test_what_torch_refuses_is_said_without_its_advice_to_run_it(tmp_path):
+    torch.save({"state_dict": small().state_dict(), "odd": Odd()}, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"can be read \(Can only SETITEM for dict, .*Namespace'>\); fetch it again"):
+        checkpoints.read(tmp_path / "a.pt")
+
+
+def test_a_file_with_the_ending_of_the_other_form_says_so(tmp_path):
+    state = small().state_dict()
+    torch.save(state, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"it is a file of torch\.save: name it \.pt"):
+        checkpoints.read(tmp_path / "a.safetensors")
+    save_file(state, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"it looks like safetensors: name it \.safetensors"):
+        checkpoints.read(tmp_path / "a.pt")
 
 
 def test_of_several_state_dicts_one_is_named(tmp_path):

@@ -418,6 +418,9 @@ def test_what_cannot_be_fetched_says_where_it_is(tmp_path, monkeypatch):
     (each,) = inventory.needed(plan_of(tmp_path, {"reader": "collection", "name": "imagenet"}))
     with pytest.raises(UserError, match=r"imagenet cannot be fetched; get it from https://image-net\.org"):
         inventory.fetch(each, tmp_path)
+    (each,) = inventory.needed(plan_of(tmp_path, {"reader": "npz", "file": "my.npz"}))
+    with pytest.raises(UserError, match=r"my cannot be fetched; it is yours: put the \.npz file there"):
+        inventory.fetch(each, tmp_path)
 
     def fails(*_, **__):
         raise RuntimeError("no route\nto host")

@@ -127,7 +127,8 @@ def fetch(each: Needed, data_root: Path) -> None:
         return
     source = each.source
     if not source.fetch:
-        raise UserError(f"{each.name} cannot be fetched; get it from {source.page or 'where it is'} and {each.remedy}")
+        get = f"get it from {source.page} and " if source.page else "it is yours: "
+        raise UserError(f"{each.name} cannot be fetched; {get}{each.remedy}")
     import torchvision
 
     place = data_root / CATALOGUE[each.name].folder if source.lies else None

@@ -1,6 +1,6 @@
 """Checkpoints that were written elsewhere: what a file holds. How it lies in a network of ours is in fits.py.
 
-Files of torch.save are read with weights_only, and of other things than tensors only plain containers and numbers:
+Files of torch.save are read with weights_only, and of other things than tensors only plain containers and values:
 nothing in a file can run.
 """
 
@@ -8,7 +8,8 @@ import argparse
 import pickle
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from datetime import date, datetime, timedelta
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from robust_transfer.errors import UserError
 from robust_transfer.models import files
-from robust_transfer.models.zoo import is_whole
+from robust_transfer.models.zoo import PICKLE, ZIP, is_whole
 from robust_transfer.specs.networks import Normalise
 
 WRAPPERS = ("module", "model", "_orig_mod", "net", "network", "backbone", "encoder", "1")
@@ -35,8 +36,12 @@ PLAIN: list[Any] = [
     np.dtype,
     *(type(np.dtype(each)) for each in ("bool", "i4", "i8", "f4", "f8")),
     *((getattr(multiarray, name), f"{core}.{name}") for core in CORES for name in ("scalar", "_reconstruct")),
+    *(date, datetime, timedelta),
+    *((PurePosixPath, f"pathlib.{name}") for name in ("PosixPath", "_local.PosixPath")),
 ]
-"""What a checkpoint may hold beside tensors and Python's own containers: arguments and numbers of a training."""
+"""What a checkpoint may hold beside tensors and Python's own containers: arguments, paths, times and numbers. They do
+nothing when they are made; paths become pure ones, which reach no disk.
+"""
 LISTED = 6
 """Names that a message lists at most; `robust-transfer inspect` lists all."""
 
@@ -96,6 +101,8 @@ def read(file: Path, entry: str | None = None, usual: Collection[str] = ()) -> C
 
 def _content(file: Path) -> Any:
     """What torch.save or safetensors wrote, on the CPU."""
+    if reason := _strange(file):
+        raise UserError(f"{file} is no checkpoint that can be read ({reason}); fetch it again")
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
@@ -108,25 +115,40 @@ def _content(file: Path) -> Any:
                 "it, load it with the code that wrote it, and save its state dict alone: "
                 "torch.save(network.state_dict(), FILE)"
             ) from None
-        raise UserError(f"{file} is no checkpoint that can be read ({_reason(file, error)}); fetch it again") from None
+        raise UserError(f"{file} is no checkpoint that can be read ({_first_line(error)}); fetch it again") from None
 
 
 def _unknown(file: Path) -> str:
     """The foreign classes and functions that a file names."""
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+        with torch.serialization.safe_globals(PLAIN):
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
     except Exception:  # of a broken or very old file, which is refused in any case
         return ""
     return listed(sorted(names))
 
 
-def _reason(file: Path, error: Exception) -> str:
-    """What is wrong with a file that cannot be read; what readers say of such is seldom of help."""
-    if not file.stat().st_size:
+def _strange(file: Path) -> str | None:
+    """What is wrong with a file by its beginning and end; what readers say of such is of no help."""
+    with open(file, "rb") as content:
+        beginning = content.read(9)
+    if not beginning:
         return "it is empty"
-    if file.suffix != ".safetensors" and not is_whole(file):
+    is_header = beginning[8:] == b"{"  # after its length
+    if file.suffix == ".safetensors":
+        is_torchs = beginning.startswith((ZIP, PICKLE)) and not is_header
+        return "it is a file of torch.save: name it .pt" if is_torchs else None
+    if is_header:
+        return "it looks like safetensors: name it .safetensors"
+    if not is_whole(file):
         return "it does not begin and end as torch.save writes files: it was cut off, or is something else"
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    """Of what a reader says; torch begins with how to run what is in the file, and ends with what it met."""
+    found = str(error).rpartition("WeightsUnpickler error:")[2].splitlines()
+    return next((line.strip() for line in found if line.strip()), type(error).__name__)
 
 
 def _state_dicts(content: Any, at: str = "") -> Iterator[tuple[str, Mapping[Any, Any]]]:

@@ -4,6 +4,7 @@ Only a look at names, headers and labels (Dataset.peek): the readers and data/ex
 """
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -49,6 +50,12 @@ def _missing_weights(node: Node, folder: Path) -> list[str]:
     if spec.robustbench:
         sentence = zoo.needs(folder / spec.path, spec.drive)
         return [f"  - {node.slug}: {sentence}"] if sentence else []
-    if spec.hub or spec.file is None or (folder / spec.path).exists():
+    if spec.file is None or (folder / spec.path).exists():
         return []
-    return [f"  - {node.slug}: {folder / spec.path} missing; put the checkpoint there"]
+    lacking = f"  - {node.slug}: {folder / spec.path} missing"
+    if not spec.hub:
+        return [f"{lacking}; put the checkpoint there"]
+    if find_spec("huggingface_hub"):
+        return []
+    fetches = "and huggingface_hub, which fetches it, is not installed: pip install huggingface_hub"
+    return [f"{lacking}, {fetches}, or put {spec.file} of {spec.hub} there by hand"]

@@ -80,5 +80,7 @@ class Origin(Spec):
             of_a_file = self.file or (self.robustbench and name != "hub")
             if getattr(self, name) is not None and not of_a_file:
                 raise ValueError(f"{name}: it belongs to a file; give file")
+        if self.hub and self.file and (self.file.startswith("/") or ".." in self.file.split("/")):
+            raise ValueError("file: with hub it is a file of the repository; write its path there")
         if (self.hub is None) != (self.revision is None):
             raise ValueError("revision: hub and revision go together; give the repository and its commit")

@@ -104,8 +104,10 @@ class Job:
         try:
             yield
         except FloatingPointError as error:
-            name = self.node.parents[role]
-            raise UserError(f"{error}; the training of {name} has diverged: look at its log") from None
+            name, why = self.node.parents[role], "the training of {} has diverged: look at its log"
+            if self.parents[role].kind == "bring":
+                why = "{} is broken, or not what the config says: bring another"
+            raise UserError(f"{error}; {why.format(name)}") from None
 
 
 Stage = Callable[[Job], dict[str, Any]]
