@@ -203,10 +203,18 @@ def test_what_torch_refuses_is_said_without_its_advice_to_run_it(tmp_path):
 def test_a_file_with_the_ending_of_the_other_form_says_so(tmp_path):
     state = small().state_dict()
     torch.save(state, tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match=r"it is a file of torch\.save: name it \.pt"):
+    with pytest.raises(UserError, match=r"\(it is a file of torch\.save\); name it \.pt"):
         checkpoints.read(tmp_path / "a.safetensors")
     save_file(state, tmp_path / "a.pt")
-    with pytest.raises(UserError, match=r"it looks like safetensors: name it \.safetensors"):
+    with pytest.raises(UserError, match=r"\(it begins like one of safetensors\); name it \.safetensors"):
+        checkpoints.read(tmp_path / "a.pt")
+
+
+def test_an_attackers_copy_alone_is_no_network(tmp_path):
+    torch.save({"model": foreign.prefixed(small().state_dict(), "module.attacker.model.")}, tmp_path / "a.pt")
+    with pytest.raises(
+        UserError, match=r"holds no weights of a network, only module\.attacker\.model\.conv1.* more; bring"
+    ):
         checkpoints.read(tmp_path / "a.pt")
 
 
@@ -263,7 +271,7 @@ def test_a_file_that_was_cut_off(tmp_path):
     content = (tmp_path / "a.pt").read_bytes()
     for kept in (len(content) // 2, len(content) - 1, 5):
         (tmp_path / "a.pt").write_bytes(content[:kept])
-        with pytest.raises(UserError, match=r"does not begin and end as torch\.save writes files: it was cut off"):
+        with pytest.raises(UserError, match=r"does not begin and end as those of torch\.save: it was cut off"):
             checkpoints.read(tmp_path / "a.pt")
 
 

@@ -253,6 +253,32 @@ def test_a_fetch_that_breaks_off_leaves_what_it_was_to_fetch(library, monkeypatc
     assert [path.rpartition("/")[2] for path in spec(**HUB).absent_from(library)] == ["0002.parquet", "0000.parquet"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["[1]", '{"files": ["a"]}', '{"files": {"plain_text/train-00000-of-00002.parquet": "x"}}', '{"files": {"a'],
+)
+def test_damaged_digests_of_what_was_fetched_are_no_reason_to_hold_nothing(hub, content):
+    file = hub / REPO / "fetched.json"
+    file.write_text(content)
+    assert f"{file} is damaged; delete it, and fetch the set again" in said_before(hub, **HUB)
+    with pytest.raises(UserError, match=r"fetched\.json is damaged"):
+        spec(**HUB).read(hub)
+    assert needed(hub, **HUB).state == inventory.PARTIAL
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["train-00002-of-00002", "train-00000-of-00001", "train-00000-of-00002-0a1b", "train/0000", "train"],
+)
+def test_files_that_hold_the_same_images_twice_are_refused(hub, other):
+    folder = hub / REPO / "plain_text"
+    written(folder / f"{other}.parquet", [image(1), image(2)], [0, 1])
+    words = r"files of one split more than once \(.*train-00001-of-00002\.parquet.*\); keep those of one form and count"
+    assert re.search(words, said_before(hub, **HUB))
+    with pytest.raises(UserError, match=words):
+        spec(**HUB).read(hub)
+
+
 def test_classes_in_another_order_are_refused(hub):
     file = hub / REPO / "plain_text/test-00000-of-00001.parquet"
     written(file, [image(1), image(2)], [0, 1], names=("dog", "cat"))

@@ -207,6 +207,24 @@ def test_weights_that_are_not_finite_are_named(folder, capsys):
     assert "  broken      2: bn1.running_var, linear.bias" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            {"linear.weight": torch.zeros(0, 16), "linear.bias": torch.zeros(0)},
+            "misshapen   2: linear.weight is 0 x 16 wh",
+        ),
+        ({"linear.bias": torch.tensor(1.0)}, "misshapen   1: linear.bias is one number where 5 is wanted"),
+        ({"conv1.weight": torch.zeros(0, 3, 3, 3)}, "of no family that is known here"),
+    ],
+)
+def test_sizes_that_no_network_has(folder, capsys, changed, words):
+    state = seeded(LAYOUTS["akamaster"][0]).state_dict()
+    saved(folder, state | changed)
+    assert run("a.pt") == 3
+    assert words in capsys.readouterr().out
+
+
 def test_families_can_be_named(folder, capsys):
     saved(folder, torchvision.models.resnet18(num_classes=4).state_dict())
     assert run("a.pt", "--family", "preact-resnet") == 3

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     known = None if options.entry or options.family or options.name else zoo.name_of(name)
     try:
         found = _of_the_zoo(path, known) if known else _of_any(path, options)
-    except ValidationError:
+    except ValidationError:  # of a network's name; what a file holds raises none
         raise UserError(
             f"--name {options.name}: no network has that name; docs/networks.md has torchvision's, and for timm's say "
             "--family timm too"

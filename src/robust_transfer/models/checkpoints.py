@@ -96,13 +96,17 @@ def read(file: Path, entry: str | None = None, usual: Collection[str] = ()) -> C
     if entry is not None and entry not in found:
         raise UserError(f"{file} has no entry {entry!r} that is a state dict; it has {', '.join(found)}")
     entry = next(iter(found)) if entry is None else entry
-    return replace(unwrapped(found[entry], str(file), files.metadata(file)), entry=entry, entries=tuple(found))
+    read = unwrapped(found[entry], str(file), files.metadata(file))
+    if not read.state:
+        raise UserError(f"{file} holds no weights of a network, only {listed(read.left_out)}; bring another")
+    return replace(read, entry=entry, entries=tuple(found))
 
 
 def _content(file: Path) -> Any:
     """What torch.save or safetensors wrote, on the CPU."""
-    if reason := _strange(file):
-        raise UserError(f"{file} is no checkpoint that can be read ({reason}); fetch it again")
+    if wrong := _strange(file):
+        reason, remedy = wrong
+        raise UserError(f"{file} is no checkpoint that can be read ({reason}); {remedy}")
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
@@ -128,20 +132,23 @@ def _unknown(file: Path) -> str:
     return listed(sorted(names))
 
 
-def _strange(file: Path) -> str | None:
-    """What is wrong with a file by its beginning and end; what readers say of such is of no help."""
+def _strange(file: Path) -> tuple[str, str] | None:
+    """What is wrong with a file by its beginning and end, and the remedy; what readers say of such is of no help."""
     with open(file, "rb") as content:
         beginning = content.read(9)
     if not beginning:
-        return "it is empty"
+        return "it is empty", "fetch it again"
     is_header = beginning[8:] == b"{"  # after its length
     if file.suffix == ".safetensors":
         is_torchs = beginning.startswith((ZIP, PICKLE)) and not is_header
-        return "it is a file of torch.save: name it .pt" if is_torchs else None
+        return ("it is a file of torch.save", "name it .pt") if is_torchs else None
     if is_header:
-        return "it looks like safetensors: name it .safetensors"
+        return "it begins like one of safetensors", "name it .safetensors"
     if not is_whole(file):
-        return "it does not begin and end as torch.save writes files: it was cut off, or is something else"
+        return (
+            "it does not begin and end as those of torch.save: it was cut off, or is something else",
+            "fetch it again",
+        )
     return None
 
 

@@ -91,7 +91,7 @@ def fit(network: Network, checkpoint: Checkpoint) -> tuple[Fit, Classifier]:
 def _rows_of_head(state: Mapping[str, Tensor]) -> int:
     """The classes of a head; HEADLESS where there is none."""
     rows = (len(state[name]) for name in ("head.bias", "head.weight") if name in state and state[name].ndim)
-    return next(rows, HEADLESS)
+    return next(rows, 0) or HEADLESS
 
 
 def _form(tensor: Tensor) -> str:

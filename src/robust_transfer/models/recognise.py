@@ -83,7 +83,10 @@ def _guess(family: type[Network], checkpoint: Checkpoint) -> Network | None:
     if layout is None and not any(name.partition(".")[0] in OURS for name in checkpoint.state):
         return None
     ours = {layout.ours(name) or name if layout else name: tensor for name, tensor in checkpoint.state.items()}
-    return family.like({name: tuple(tensor.shape) for name, tensor in ours.items()})
+    try:
+        return family.like({name: tuple(tensor.shape) for name, tensor in ours.items()})
+    except (ValidationError, ZeroDivisionError):  # sizes that no network has, like no channels
+        return None
 
 
 def _fit(network: Network, checkpoint: Checkpoint) -> Fit | None:

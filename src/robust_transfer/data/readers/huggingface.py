@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from robust_transfer import store
+from robust_transfer.data.shards import are_of_one_set, shards
 from robust_transfer.errors import UserError
 from robust_transfer.specs.datasets import Dataset, Facts
 from robust_transfer.specs.fields import Count, Number
@@ -107,25 +109,18 @@ class HuggingFace(Dataset):
         return {"train": self.train} | ({"test": self.test} if isinstance(self.test, str) else {})
 
     def _of(self, split: str, names: Collection[str]) -> list[str]:
-        """The files of a split among those below the root: SPLIT.parquet, SPLIT-00000-of-00002.parquet or, as converted
-        by the hub, SPLIT/0000.parquet. Those that are missing by their numbers stand among them; of the last form these
-        do not tell how many there are.
-        """
-        start = f"{self._below}{self._splits[split]}"
-        theirs = re.escape(start)
-        kept = sorted(name for name in names if re.fullmatch(rf"{theirs}(-\d+-of-\d+.*|/\d+)?\.parquet", name))
-        numbered = [re.fullmatch(rf"{theirs}-(\d+)-of-(\d+).*\.parquet", name) for name in kept]
-        here = {int(each[1]) for each in numbered if each}
-        total = max((int(each[2]) for each in numbered if each), default=0)
-        absent = [f"{start}-{n:05}-of-{total:05}.parquet" for n in {*range(total)} - here]
-        converted = {int(each[1]) for name in kept if (each := re.fullmatch(rf"{theirs}/(\d+)\.parquet", name))}
-        absent += [f"{start}/{n:04}.parquet" for n in {*range(max(converted, default=0))} - converted]
-        return sorted(kept + absent)
+        """The files of a split among those below the root, and those that are missing by their numbers."""
+        return shards(f"{self._below}{self._splits[split]}", names)
 
     def _files_of(self, split: str, names: Collection[str], where: object) -> list[str]:
         """The same, of which there must be some."""
         if found := self._of(split, names):
-            return found
+            if are_of_one_set(f"{self._below}{self._splits[split]}", found):
+                return found
+            twice = ", ".join(name.removeprefix(self._below) for name in found)
+            raise UserError(
+                f"{where} has files of one split more than once ({twice}); keep those of one form and count"
+            )
         theirs = [name.removeprefix(self._below) for name in names if name.startswith(self._below)]
         theirs = [name for name in theirs if name.endswith(".parquet")]
         there = ", ".join(sorted({re.sub(r"(-\d+-of-.*|/.*|)\.parquet$", "", name) for name in theirs}))
@@ -152,9 +147,9 @@ class HuggingFace(Dataset):
         """What is or was to be fetched: licence and files, each with its bytes and sha256 as far as they are known."""
         try:
             held = json.loads((data_root / self._root / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return dict(held) if {*map(type, (held["files"], *held["files"].values()))} == {dict} else {}
+        except (OSError, LookupError, *store.MALFORMED):
             return {}
-        return held if isinstance(held, dict) else {}
 
     def fetch(self, data_root: Path) -> None:
         """Download its parquet files, and write down its licence and their digests; before, what they are, so that
@@ -170,8 +165,6 @@ class HuggingFace(Dataset):
                 f"{self.repo} is of the Hugging Face hub, and huggingface_hub is not installed: "
                 f"pip install huggingface_hub, or put its parquet files into {data_root / self.files[0]} by hand"
             ) from None
-        from robust_transfer import store
-
         root = data_root / self._root
         held: dict[str, Any] = self._fetched(data_root).get("files", {})
         try:
@@ -197,8 +190,6 @@ class HuggingFace(Dataset):
             ) from None
 
     def _write_down(self, root: Path, about: Any, held: dict[str, Any]) -> None:
-        from robust_transfer import store
-
         licence = about.card_data.get("license") if about.card_data else None
         licence = ", ".join(licence) if isinstance(licence, list) else licence
         manifest = {"repo": self.repo, "revision": self.revision, "licence": licence, "files": held}
@@ -217,6 +208,7 @@ class HuggingFace(Dataset):
 
         from robust_transfer.data import examine, parquets
 
+        self._must_be_known(data_root)
         if self.absent_from(data_root):
             return Facts()
         files = self._paths(data_root)
@@ -241,6 +233,7 @@ class HuggingFace(Dataset):
 
         if absent := self.absent_from(data_root):
             raise UserError(f"{self.base}: {', '.join(absent)} missing; {self.remedy}")
+        self._must_be_known(data_root)
         self._must_be_as_fetched(data_root)
         splits: Splits = {}
         done: Counter[str] = Counter()
@@ -283,9 +276,13 @@ class HuggingFace(Dataset):
         """The parquet files that are there, or were to be fetched."""
         return sorted({*_names_below(data_root / self._root), *self._fetched(data_root).get("files", {})})
 
-    def _must_be_as_fetched(self, data_root: Path) -> None:
-        from robust_transfer import store
+    def _must_be_known(self, data_root: Path) -> None:
+        """Refuse what was fetched where the digests of it are damaged."""
+        path = data_root / self._root / MANIFEST
+        if path.exists() and not self._fetched(data_root):
+            raise UserError(f"{path} is damaged; delete it, and fetch the set again")
 
+    def _must_be_as_fetched(self, data_root: Path) -> None:
         held: dict[str, Any] = self._fetched(data_root).get("files", {})
         for path in (path for paths in self._paths(data_root).values() for path in paths):
             wanted = held.get(str(path.relative_to(data_root / self._root)), {}).get("sha256")
