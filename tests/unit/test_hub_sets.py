@@ -530,6 +530,39 @@ def test_mistakes_of_a_table_are_said_before_the_first_job(tmp_path, values, wor
     assert re.search(words, said_before(tmp_path, **TABLE | values))
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"feature": []},
+        {"feature": "pixels"},
+        {"feature": [{"name": "pixel0"}]},
+        {"feature": [{"name": "pixel0", "index": "0"}]},
+    ],
+)
+def test_damaged_descriptions_of_columns_are_refused(tmp_path, told):
+    file = cached(tmp_path, rows()) / "openml/openml.org/api/v1/json/data/features/4.gz"
+    file.write_bytes(gzip.compress(json.dumps({"data_features": told}).encode()))
+    words = f"{file} describes no columns; delete it: `robust-transfer data --fetch openml-4`"
+    assert words in said_before(tmp_path, **TABLE)
+    with pytest.raises(UserError, match="describes no columns"):
+        spec(**TABLE).read(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["many", [], None, "inf", {}])
+def test_a_size_that_is_no_number_is_not_known(tmp_path, value):
+    file = cached(tmp_path, rows()) / "openml/openml.org/api/v1/json/data/qualities/4.gz"
+    told = {"data_qualities": {"quality": [{"name": "NumberOfInstances", "value": value}]}}
+    file.write_bytes(gzip.compress(json.dumps(told).encode()))
+    assert spec(**TABLE).look(tmp_path).totals == {}
+
+
+def test_a_table_without_rows_is_refused(tmp_path):
+    cached(tmp_path, [])
+    with pytest.raises(UserError, match="has no rows; delete it and fetch it again"):
+        spec(**TABLE).read(tmp_path)
+
+
 def test_a_table_that_is_none_of_images_is_refused(tmp_path):
     cached(tmp_path, [*rows(), "1,2,3,4,5,6,9"])
     with pytest.raises(UserError, match="class has the label 9, which is none of 0, 1, 2, 3"):

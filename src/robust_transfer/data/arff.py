@@ -48,7 +48,7 @@ def rows_of(table: Path, columns: Sequence[str], pixels: Sequence[str], target: 
     except (OSError, EOFError, ValueError) as error:  # pandas' own errors of parsing are ValueErrors
         first = str(error).strip().partition("\n")[0]
         raise UserError(f"{table} is no table of pixels and labels ({first}); name another data set") from None
-    if not numbers:
+    if not labels:
         raise UserError(f"{table} has no rows; delete it and fetch it again")
     rows = np.concatenate(numbers)
     # Zeros and ones are black and white as floats, and as whole numbers black and nearly so.

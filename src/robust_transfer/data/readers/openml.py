@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 OPENML = "https://www.openml.org"
 CACHE = "openml/openml.org"
 """Where scikit-learn caches, below its data_home; each address is a path there, with .gz."""
+TOLD = {"name", "is_target", "is_ignore", "is_row_identifier"}
+"""What OpenML says of each column, and is asked here."""
 SILENCE = 60
 """Seconds without an answer after which a download is given up."""
 FAILURES = (OSError, ValueError, HTTPException)
@@ -120,8 +122,15 @@ class OpenML(Dataset):
 
     def _columns(self, data_root: Path) -> list[dict[str, Any]]:
         """OpenML's description of each column, in their order in the table."""
-        columns = self._json(data_root / self.files[1], "data_features")["feature"]
-        return sorted(columns, key=lambda column: int(column["index"]))
+        path = data_root / self.files[1]
+        described = self._json(path, "data_features")
+        try:
+            columns = sorted(map(dict, described["feature"]), key=lambda column: int(column["index"]))
+        except (LookupError, TypeError, ValueError):
+            columns = []
+        if not columns or any(TOLD - column.keys() for column in columns):
+            raise UserError(f"{path} describes no columns; delete it: {self.remedy}")
+        return columns
 
     def _json(self, path: Path, key: str) -> dict[str, Any]:
         try:
@@ -192,7 +201,10 @@ class OpenML(Dataset):
         if not path.exists():
             return {}
         qualities = self._json(path, "data_qualities").get("quality", [])
-        rows = next((int(float(each["value"])) for each in qualities if each["name"] == "NumberOfInstances"), 0)
+        try:
+            rows = next((int(float(each["value"])) for each in qualities if each["name"] == "NumberOfInstances"), 0)
+        except (LookupError, TypeError, ValueError, OverflowError):
+            return {}
         test = round(rows * self.test) if self.test < 1 else min(int(self.test), rows)
         return {"train": rows - test, "test": test} if rows else {}
 
