@@ -19,8 +19,9 @@ from robust_transfer.models import checkpoints, files, recognise
 from robust_transfer.models.classifier import predict
 from robust_transfer.models.spectral import average_residuals
 from robust_transfer.plan import build
-from robust_transfer.plan.specs import CifarResNet, Fgsm, Normalise, Recipe, Schedule, TimmNet, TorchvisionNet
-from robust_transfer.run import nodes
+from robust_transfer.plan.graph import Plan
+from robust_transfer.plan.specs import CifarResNet, Digits, Fgsm, Normalise, Recipe, Schedule, TimmNet, TorchvisionNet
+from robust_transfer.run import nodes, weights
 from robust_transfer.specs.origins import Origin
 from robust_transfer.stages import bring
 from robust_transfer.stages.job import Job
@@ -219,6 +220,29 @@ def test_what_does_not_fit_is_said(tmp_path, ours, monkeypatch, network, data, w
     monkeypatch.setattr(tensors, "load", lambda path, **_: SimpleNamespace(channels=path[0], classes=path[1]))
     with pytest.raises(UserError, match=words):
         bring.run(own_job(tmp_path, network, "a.safetensors", data))
+
+
+def test_what_does_not_fit_is_said_of_all_files_before_the_first_job(tmp_path, ours):
+    files.save(tmp_path / "weights" / "a.safetensors", ours, SMALL, 1, 3)
+    (tmp_path / "weights" / "b.pt").write_bytes(b"no checkpoint")
+    plan = Plan({})
+    data = build.prepare(plan, Digits(reader="sklearn-digits", classes=[0, 1]))
+    wide = SMALL.model_copy(update={"width": 8})
+    a, b = (
+        Origin(file=name, sha256=hashlib.sha256((tmp_path / "weights" / name).read_bytes()).hexdigest())
+        for name in ("a.safetensors", "b.pt")
+    )
+    fits = build.bring(plan, SMALL, a)
+    others = [build.bring(plan, SMALL, a, data), build.bring(plan, wide, a), build.bring(plan, SMALL, b)]
+    gone = build.bring(plan, SMALL, Origin(file="c.pt", sha256="0" * 64))  # which presence.must_be_present names
+    weights.must_fit(plan, [fits, gone], tmp_path)
+    with pytest.raises(UserError) as error:
+        weights.must_fit(plan, [fits, *others, gone], tmp_path)
+    heading, *lines = str(error.value).splitlines()
+    assert heading.startswith("weights do not fit") and len(lines) == 3
+    assert "a.safetensors is for images of 1 channel and 3 classes, and digits-0to1 has 1 and 2; name" in lines[0]
+    assert "a.safetensors does not hold the weights of resnet4w8: they are those of" in lines[1]
+    assert "b.pt is no checkpoint that can be read" in lines[2]
 
 
 def test_a_model_that_is_evaluated_needs_a_head(tmp_path, ours, monkeypatch):

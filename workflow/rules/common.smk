@@ -51,6 +51,7 @@ from robust_transfer.plan import (
     scheduling,
     stopping,
 )
+from robust_transfer.run import weights
 from robust_transfer.run.bundle import of_this_job as in_bundle
 from robust_transfer.screen import short
 from robust_transfer.stages.node import KINDS
@@ -162,13 +163,18 @@ SETTLED = set()
 
 
 def check_start(jobs):
-    """Stop before the first job if results/ is closed, or files that it reads are missing, with one message for all."""
+    """Stop before the first job if results/ is closed, or files that it reads are missing or do not fit, with one message for all."""
     names = sorted({job.wildcards.node for job in jobs if "node" in job.wildcards_dict})
     nodes = [PLAN.nodes[name] for name in names if name in PLAN.nodes]
     try:
         freeze.must_be_frozen()
         presence.must_be_present(
             [node for node in nodes if node.kind in ("bring", "prepare")],
+            Path(PLAN.origin["data_root"]),
+        )
+        weights.must_fit(
+            PLAN,
+            [node for node in nodes if node.kind == "bring"],
             Path(PLAN.origin["data_root"]),
         )
     except UserError as error:

@@ -59,7 +59,7 @@ def misfits(plan: Plan, data_root: Path) -> Iterator[Misfit]:
     for node in plan.nodes.values():  # parents come before their children
         spec = spec_of(node) if node.kind in LOOKED_AT else None
         if isinstance(spec, Dataset):
-            facts_of[node.id] = _facts(spec, data_root)
+            facts_of[node.id] = peeked(spec, data_root)
             continue
         data = next((plan.nodes[node.parents[role]] for role in ("data", "own") if role in node.parents), None)
         facts = facts_of[data.id] if data else Facts()
@@ -100,7 +100,8 @@ def _parsed(kind: str, spec: str) -> Any:
     return KINDS[kind].parse(json.loads(spec))
 
 
-def _facts(dataset: Dataset, data_root: Path) -> Facts:
+def peeked(dataset: Dataset, data_root: Path) -> Facts:
+    """What is known of a data set, as far as it is there."""
     try:
         return dataset.peek(data_root)
     except UserError:  # presence says so when the jobs are to start

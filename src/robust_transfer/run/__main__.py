@@ -13,12 +13,16 @@ if not __package__:  # started by its path, as the rules do, so that no search p
 def main(arguments: list[str]) -> int:
     """Have the thing made, and say how it ended, see command.make; returns the exit status.
 
-    `warm` is the server, `bundle FILE` several things in one job of a cluster.
+    `warm` is the server, `bundle FILE` several things in one job of a cluster, `weights` the look into brought files.
     """
     if arguments == ["warm"]:
         from robust_transfer.run import warm
 
         return warm.main()
+    if arguments == ["weights"]:
+        from robust_transfer.run import weights
+
+        return weights.main()
     if arguments[:1] == ["bundle"]:
         from robust_transfer.run import bundle
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from robust_transfer.data.tensors import TensorSplit
     from robust_transfer.models.checkpoints import Checkpoint
     from robust_transfer.models.classifier import Classifier
+    from robust_transfer.models.fits import Fit
 
 LOOKED_AT, BATCH = 1000, 250
 """Test images on which a source's own accuracy is measured before it is transferred, and how many pass together."""
@@ -56,37 +57,18 @@ def run(job: Job) -> dict[str, Any]:
     Features alone (a self-supervised network's) get a head of zeros, which a transfer replaces.
     """
     from robust_transfer.data import tensors
-    from robust_transfer.models import checkpoints, files, fits
+    from robust_transfer.models import files
 
-    network, folder = job.spec.network, job.data_root / "weights"
-    if job.spec.path:
-        file, origin = folder / job.spec.path, job.spec.path
-        if job.spec.is_fetched and not file.is_file():
-            _fetch(job.spec, file)
-        checkpoint = _checked(file, job.spec)
-    else:
-        state, origin = network.published(job.spec.weights, folder)
-        checkpoint = checkpoints.unwrapped(state, origin)
-    network = _as_described(network, checkpoint, origin)
-    model, found = fits.fitted(network, checkpoint, origin)
-    if broken := checkpoints.broken(model.state_dict()):
-        raise UserError(
-            f"{origin} is broken: {checkpoints.listed(broken)} not finite, or a variance below zero; bring another"
-        )
+    if job.spec.path and job.spec.is_fetched and not (file := job.data_root / "weights" / job.spec.path).is_file():
+        _fetch(job.spec, file)
+    model, found, network, origin = opened(job.spec, job.data_root)
     about: dict[str, Any] = {"origin": origin, "classes": found.classes}
     about |= {"names": found.layout} if found.layout else {}
     if job.spec.path and not job.spec.sha256:
-        about["sha256"] = store.sha256_of(folder / job.spec.path)
+        about["sha256"] = store.sha256_of(job.data_root / "weights" / job.spec.path)
     for role in (role for role in ("data", "own") if job.has(role)):
         data = tensors.load(job.parent(role), data_root=job.data_root)
-        if found.headless:
-            raise UserError(f"{origin} holds features without a head; what is evaluated as it is needs one")
-        if (found.channels, found.classes) != (data.channels, data.classes):
-            takes = f"{found.channels} channel{'s' * (found.channels > 1)} and {found.classes} classes"
-            raise UserError(
-                f"{origin} is for images of {takes}, and {job.parents[role].slug} has {data.channels} and "
-                f"{data.classes}; name other data, or another file"
-            )
+        must_be_for(origin, found, job.parents[role].slug, data.channels, data.classes)
         if role == "own":
             try:
                 about["accuracy"], about["n"] = _accuracy(model.to(job.device), data.test)
@@ -95,6 +77,43 @@ def run(job: Job) -> dict[str, Any]:
             _must_be_better_than_chance(origin, about["accuracy"], found.classes, job.parents[role].slug)
     files.save(job.output, model.cpu(), network, found.channels, found.classes)
     return about
+
+
+def opened(spec: Bring, data_root: Path) -> tuple["Classifier", "Fit", AnyNetwork, str]:
+    """The network with the weights, how they lie in it, the network as they describe it, and their name.
+
+    Raises:
+        UserError: where the file is missing, is no checkpoint, is another's, or does not fit the network.
+    """
+    from robust_transfer.models import checkpoints, fits
+
+    folder = data_root / "weights"
+    if spec.path:
+        origin, checkpoint = spec.path, _checked(folder / spec.path, spec)
+    else:
+        state, origin = spec.network.published(spec.weights, folder)
+        checkpoint = checkpoints.unwrapped(state, origin)
+    network = _as_described(spec.network, checkpoint, origin)
+    model, found = fits.fitted(network, checkpoint, origin)
+    if broken := checkpoints.broken(model.state_dict()):
+        raise UserError(
+            f"{origin} is broken: {checkpoints.listed(broken)} not finite, or a variance below zero; bring another"
+        )
+    return model, found, network, origin
+
+
+def must_be_for(origin: str, found: "Fit", data: str, channels: int | None, classes: int | None) -> None:
+    """Refuse weights for other images or classes than those of the data set that is called `data`; None of either is
+    not known yet.
+    """
+    if found.headless:
+        raise UserError(f"{origin} holds features without a head; what is evaluated as it is needs one")
+    if channels not in (None, found.channels) or classes not in (None, found.classes):
+        takes = f"{found.channels} channel{'s' * (found.channels > 1)} and {found.classes} classes"
+        raise UserError(
+            f"{origin} is for images of {takes}, and {data} has {channels} and {classes}; name other data, or another "
+            "file"
+        )
 
 
 def _accuracy(model: "Classifier", images: "TensorSplit") -> tuple[float, int]:
