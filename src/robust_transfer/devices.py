@@ -58,7 +58,7 @@ def shared_out(work: Work, job: "Job", items: Sequence[int]) -> Iterator[Any]:
             connection.close()
 
 
-def _next(wanted: str, connection: "Connection") -> Any:
+def _next(expected: str, connection: "Connection") -> Any:
     """What a process tells next; its log is told here."""
     while True:
         try:
@@ -70,7 +70,7 @@ def _next(wanted: str, connection: "Connection") -> Any:
         elif kind == "error":
             raise content
         else:
-            assert kind == wanted, f"{kind} came where {wanted} was to come"
+            assert kind == expected, f"{kind} came where {expected} was to come"
             return content
 
 

@@ -212,10 +212,10 @@ def find(results: Path, name: str, kinds: Iterable[str]) -> Path:
     Raises:
         UserError: where there is none, or several.
     """
-    wanted = name.rstrip("/").removesuffix(f"/{CARD}").rpartition("/")[2]
-    folders = [folder for kind in kinds for folder in (results / kind).glob("*.*") if wanted in folder.name]
-    folders = [folder for folder in folders if folder.name == wanted] or folders
-    if len(folders) != 1 or not wanted:
+    part = name.rstrip("/").removesuffix(f"/{CARD}").rpartition("/")[2]
+    folders = [folder for kind in kinds for folder in (results / kind).glob("*.*") if part in folder.name]
+    folders = [folder for folder in folders if folder.name == part] or folders
+    if len(folders) != 1 or not part:
         ids = ", ".join(sorted(folder.name for folder in folders)[:5])
         found = (
             f"{len(folders)} nodes have {name} in their name ({ids}, ...)" if folders else f"no node is named {name}"

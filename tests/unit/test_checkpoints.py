@@ -278,7 +278,7 @@ def test_a_file_that_was_cut_off(tmp_path):
 @pytest.mark.parametrize("about", ["my best model", '{"a": 1}', "[]"])
 def test_what_another_program_says_of_its_weights_is_not_taken_for_ours(about, tmp_path):
     save_file(small().state_dict(), tmp_path / "a.safetensors", {"about": about})
-    assert not checkpoints.read(tmp_path / "a.safetensors").about
+    assert not checkpoints.read(tmp_path / "a.safetensors").metadata
 
 
 @pytest.mark.parametrize(

@@ -2,27 +2,27 @@
 # training or certification continues from its own checkpoint (results/checkpoints), which is no declared output, because
 # Snakemake deletes those of a failed job.
 
-for kind, about in KINDS.items():
+for name, kind in KINDS.items():
 
     rule:
         name:
-            kind
+            name
         input:
             ancient(parents_of),
         output:
-            artifact=f"results/{kind}/{{node}}/{about.artifact}",
-            card=f"results/{kind}/{{node}}/card.json",
+            artifact=f"results/{name}/{{node}}/{kind.artifact}",
+            card=f"results/{name}/{{node}}/card.json",
         log:
-            f"results/logs/{kind}/{{node}}.log",
+            f"results/logs/{name}/{{node}}.log",
         priority: priority
         conda:
             "../../envs/environment.yaml"
         threads: machine("threads")
         resources:
-            gpu=machine("gpus") if about.gpu else 0,
+            gpu=machine("gpus") if kind.gpu else 0,
             mem_mb=memory,
             runtime=runtime,
-            slurm_extra=SAVE_SIGNAL if about.resumes else "",
+            slurm_extra=SAVE_SIGNAL if kind.resumes else "",
         message:
             "{rule} {wildcards.node}"
         shell:

@@ -87,7 +87,7 @@ class FeaturesOf(nn.Module):
 def attack_ready(model: nn.Module, sample: Tensor | None = None) -> ReadyModel:
     """A copy of a model with the same logits in evaluation mode (up to rounding) and fast input gradients.
 
-    Parameters are frozen, parametrisations (spectral norm) are baked in, memory is channels last, and a batch
+    Parameters are frozen, parametrisations (spectral norm) are folded in, memory is channels last, and a batch
     norm that alone reads a convolution is folded into it. Where the forward pass cannot be traced, batch
     norms stay.
 

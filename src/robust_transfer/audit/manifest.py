@@ -117,16 +117,16 @@ def against(stored: Stored, known: str) -> Iterator[Finding]:
         if path not in now and store.is_released(stored.results / path):
             continue  # let go on purpose; its card is there, and says what it was
         if path not in now:
-            yield changed(f"{stored.results / path} is gone, which {known} recorded", (_about(path),))
+            yield changed(f"{stored.results / path} is gone, which {known} recorded", (_subject(path),))
         elif now[path] != sha256:
-            yield changed(f"{stored.results / path} is not what {known} recorded", (_about(path),))
+            yield changed(f"{stored.results / path} is not what {known} recorded", (_subject(path),))
     if new := [path for path in now if path not in before]:
         shown = ", ".join(new[:FEW]) + (" and others" if len(new) > FEW else "")
-        about = tuple(dict.fromkeys(map(_about, new)))
-        yield Finding("integrity", "note", f"{len(new)} files are new since {known}: {shown}", about)
+        subjects = tuple(dict.fromkeys(map(_subject, new)))
+        yield Finding("integrity", "note", f"{len(new)} files are new since {known}: {shown}", subjects)
 
 
-def _about(path: str) -> str:
+def _subject(path: str) -> str:
     """The node's id or the product's stem, by the path of one of its files."""
     parts = Path(path).parts
     return parts[1] if parts[0] in KINDS and len(parts) == 3 else Path(path).with_suffix("").as_posix()

@@ -197,7 +197,7 @@ class Rebuilder:
         node = self.plan.nodes[found.id]
         stored = self.results / node.artifact
         found.difference = difference(stored, scratch / node.artifact) if stored.exists() else LET_GO
-        before, after = surroundings(then), surroundings(now)
+        before, after = environment(then), environment(now)
         found.changed = {k: [before.get(k), v] for k, v in after.items() if before.get(k) != v}
         if before["instructions"] is None:  # a card from before they were noted
             found.changed.pop("instructions", None)
@@ -246,7 +246,7 @@ class Rebuilder:
         return {name: read(path) for name, read in readers.get(node.kind, {}).items()}
 
 
-def surroundings(card: dict[str, Any]) -> dict[str, Any]:
+def environment(card: dict[str, Any]) -> dict[str, Any]:
     """What of a card can change bits: machine, device, threads, versions and code, by name."""
     machine = {name: card.get("machine", {}).get(name) for name in ("system", "processor", "cores", "instructions")}
     own = {name: card.get(name) for name in ("device", "threads", "code")}

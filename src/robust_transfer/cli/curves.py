@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.output.suffix not in (".png", ".svg", ".pdf"):
         raise UserError(f"{options.output} is no .png, .svg or .pdf; name one with -o")
-    trained = [kind for kind, about in KINDS.items() if HISTORY in about.beside]
+    trained = [name for name, kind in KINDS.items() if HISTORY in kind.beside]
     histories = {}
     for folder in [store.find(options.results, name, trained) for name in options.nodes]:
         if not (folder / HISTORY).is_file():

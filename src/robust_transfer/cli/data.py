@@ -35,8 +35,8 @@ def run(options: argparse.Namespace) -> int:
     sets = inventory.needed(plan)
     failed: list[inventory.Needed] = []
     if options.fetch is not None:
-        wanted = inventory.chosen(sets, options.fetch, (inventory.MISSING, inventory.PARTIAL))
-        failed = inventory.fetch_each((each for each in wanted if options.fetch or each.can_be_fetched), data_root)
+        chosen = inventory.chosen(sets, options.fetch, (inventory.MISSING, inventory.PARTIAL))
+        failed = inventory.fetch_each((each for each in chosen if options.fetch or each.can_be_fetched), data_root)
     if options.check is not None:
         for each in inventory.chosen(sets, options.check, (inventory.THERE,)):
             inventory.check(each, data_root)

@@ -164,9 +164,9 @@ def of_results(plan: Plan, results: Path, targets: Sequence[str] = (), teraflops
     Raises:
         UserError: for a target that is not in the plan.
     """
-    wanted = plan.ancestry(behind(plan, targets) if targets else plan.nodes)
+    needed = plan.ancestry(behind(plan, targets) if targets else plan.nodes)
     made = Status(plan, results).nodes
-    ids = [node.id for node in wanted if made[node.id].state != MADE]
+    ids = [node.id for node in needed if made[node.id].state != MADE]
     known = rates_of(plan, results, teraflops) if ids else Rates(rates.assumed(is_on_gpu(plan), 1))
     return Forecast(plan, ids, known, is_on_gpu(plan))
 

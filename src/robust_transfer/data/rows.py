@@ -28,11 +28,11 @@ class Rows:
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed with this object)
         weakref.finalize(self, self._file.close)
         length = int.from_bytes(self._file.read(8), "little")
-        about = json.loads(self._file.read(length))[name]
-        self.shape = torch.Size(about["shape"])
+        entry = json.loads(self._file.read(length))[name]
+        self.shape = torch.Size(entry["shape"])
         self.device = torch.device(device)
-        self._dtype = np.dtype(DTYPES[about["dtype"]])
-        self._begin = 8 + length + about["data_offsets"][0]
+        self._dtype = np.dtype(DTYPES[entry["dtype"]])
+        self._begin = 8 + length + entry["data_offsets"][0]
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -56,8 +56,8 @@ class NewRows:
     def __init__(self, path: Path, name: str, dtype: str, shape: tuple[int, ...]):
         self.shape, self._dtype = shape, np.dtype(DTYPES[dtype])
         size = math.prod(shape) * self._dtype.itemsize
-        about = {"dtype": dtype, "shape": list(shape), "data_offsets": [0, size]}
-        header = json.dumps({name: about}, separators=(",", ":")).encode()
+        entry = {"dtype": dtype, "shape": list(shape), "data_offsets": [0, size]}
+        header = json.dumps({name: entry}, separators=(",", ":")).encode()
         header += b" " * (-len(header) % 8)
         self._begin = 8 + len(header)
         self._file = open(path, "wb")  # noqa: SIM115 (closed in __exit__)

@@ -57,7 +57,7 @@ class Checkpoint:
     normalise: the normaliser that it holds.
     left_out: names of what is no weight of the network: the normaliser, copies that belong to an attacker, counters.
     converted: the floating type that the tensors have in the file, where that is not float32.
-    about: what the file says of the network, where this project wrote it; see files.metadata.
+    metadata: what the file says of the network, where this project wrote it; see files.metadata.
     """
 
     state: dict[str, Tensor]
@@ -67,7 +67,7 @@ class Checkpoint:
     normalise: Normalise | None = None
     left_out: tuple[str, ...] = ()
     converted: str | None = None
-    about: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
 
 
 # ---- a file --------------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def _state_dicts(content: Any, at: str = "") -> Iterator[tuple[str, Mapping[Any,
 # ---- a state dict --------------------------------------------------------------------------------------------------
 
 
-def unwrapped(state: Mapping[Any, Any], origin: str, about: Mapping[str, Any] | None = None) -> Checkpoint:
+def unwrapped(state: Mapping[Any, Any], origin: str, metadata: Mapping[str, Any] | None = None) -> Checkpoint:
     """A state dict, freed of what wrappers added to it. origin: where it comes from, in words. about: see Checkpoint.
 
     Raises:
@@ -197,7 +197,7 @@ def unwrapped(state: Mapping[Any, Any], origin: str, about: Mapping[str, Any] | 
         normalise=normalise,
         left_out=tuple(out),
         converted=", ".join(sorted(str(each).removeprefix("torch.") for each in types)) or None,
-        about=about or None,
+        metadata=metadata or None,
     )
 
 

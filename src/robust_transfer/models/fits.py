@@ -52,35 +52,36 @@ def fit(network: Network, checkpoint: Checkpoint) -> tuple[Fit, Classifier]:
     names = network.names(checkpoint.state)
     theirs = {ours: name for name, ours in names.items()}
     state = {ours: checkpoint.state[name] for name, ours in names.items()}
-    about = checkpoint.about or {}
+    metadata = checkpoint.metadata or {}
     stems = (tensor.shape[1] for name, tensor in state.items() if name.startswith("stem.") and tensor.ndim == 4)
     channels = next(stems, network.channels or 3)
-    classes = about.get("classes") or _rows_of_head(state)
+    classes = metadata.get("classes") or _rows_of_head(state)
     model = files.build(network, channels, classes)
-    if "head" in about:
-        model.renew_head(classes, **about["head"])
+    if "head" in metadata:
+        model.renew_head(classes, **metadata["head"])
     headless = not any(name.startswith("head.") for name in state)
-    wanted = {
+    expected = {
         name: tensor
         for name, tensor in model.state_dict().items()
         # Old checkpoints lack the counters of batch norms, which nothing here reads; a transfer has a head of its own.
         if name in state or not (name.endswith("num_batches_tracked") or (headless and name.startswith("head.")))
     }
-    here = [name for name in wanted if name in state]
+    here = [name for name in expected if name in state]
     other = [
         name
         for name in here
-        if state[name].shape != wanted[name].shape or wanted[name].is_floating_point() > state[name].is_floating_point()
+        if state[name].shape != expected[name].shape
+        or expected[name].is_floating_point() > state[name].is_floating_point()
     ]
     found = Fit(
         channels,
         classes,
         state,
         matched=tuple(name for name in here if name not in other),
-        missing=tuple(name for name in wanted if name not in state),
-        unused=tuple(name for ours, name in theirs.items() if ours not in wanted),
+        missing=tuple(name for name in expected if name not in state),
+        unused=tuple(name for ours, name in theirs.items() if ours not in expected),
         misshapen=tuple(
-            f"{theirs[name]} is {_form(state[name])} where {_form(wanted[name])} is wanted" for name in other
+            f"{theirs[name]} is {_form(state[name])} where {_form(expected[name])} is wanted" for name in other
         ),
         idle=tuple(name for name in checkpoint.state if name not in names),
         layout=layout.whose if (layout := layout_of(checkpoint.state, network.layouts)) else "",
@@ -129,11 +130,11 @@ def fitted(network: Network, checkpoint: Checkpoint, origin: str) -> tuple[Class
 
 def untold(network: Network, checkpoint: Checkpoint) -> str | None:
     """What the config must say of the network and does not, or says otherwise than the checkpoint; and the remedy."""
-    held, said = checkpoint.normalise, network.normalise
-    if checkpoint.about:  # the whole network stands in it
+    held, given = checkpoint.normalise, network.normalise
+    if checkpoint.metadata:  # the whole network stands in it
         return None
-    if held and not (isinstance(said, Normalise) and said.agrees(held)):
-        other = said if isinstance(said, str) else in_yaml(said)
+    if held and not (isinstance(given, Normalise) and given.agrees(held)):
+        other = given if isinstance(given, str) else in_yaml(given)
         words = f"it holds a normaliser, and the network in the config has another ({other})"
         return f"{words}; write normalise: {in_yaml(held)}"
     layout = layout_of(checkpoint.state, network.layouts)
@@ -152,11 +153,11 @@ def untold(network: Network, checkpoint: Checkpoint) -> str | None:
 
 def lacks_normalise(network: Network, checkpoint: Checkpoint) -> bool:
     """Whether neither the checkpoint nor the network says by what its images were normalised."""
-    said, usual = network.normalise, getattr(network, "usual_normalise", None)
-    if checkpoint.normalise or checkpoint.about or said != Normalise():
+    given, usual = network.normalise, getattr(network, "usual_normalise", None)
+    if checkpoint.normalise or checkpoint.metadata or given != Normalise():
         return False
     if usual:
-        return not usual().agrees(said)
+        return not usual().agrees(given)
     return layout_of(checkpoint.state, network.layouts) is not None
 
 

@@ -57,12 +57,12 @@ def recognise(
 
 
 def _guesses(checkpoint: Checkpoint, families: set[str], name: str | None) -> Iterable[Network]:
-    if checkpoint.about:
+    if checkpoint.metadata:
         try:
-            yield TypeAdapter(AnyNetwork).validate_python(checkpoint.about["network"])
+            yield TypeAdapter(AnyNetwork).validate_python(checkpoint.metadata["network"])
         except ValidationError:
             raise UserError(
-                f"the file says that it is of {checkpoint.about['network']}, which is no network here"
+                f"the file says that it is of {checkpoint.metadata['network']}, which is no network here"
             ) from None
         return
     for family in FAMILIES:

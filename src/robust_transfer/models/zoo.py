@@ -92,8 +92,8 @@ def name_of(file: str) -> str | None:
 def differs(name: str, network: Network) -> str | None:
     """What is wrong where the config has another network than the zoo's class of this name, and the remedy."""
     zoo = entry(name)
-    wanted, said = zoo.network.canonical(), network.canonical()
-    if {**wanted, "normalise": None} == {**said, "normalise": None} and (not zoo.normalised or _same(zoo, network)):
+    expected, given = zoo.network.canonical(), network.canonical()
+    if {**expected, "normalise": None} == {**given, "normalise": None} and (not zoo.normalised or _same(zoo, network)):
         return None
     values = zoo.network.model_dump(mode="json", exclude_unset=True)
     values = {"family": values.pop("family"), **{key: values[key] for key in sorted(values, key="normalise".__eq__)}}

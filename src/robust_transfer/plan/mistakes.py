@@ -53,7 +53,7 @@ def did_you_mean(name: Any, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-WANTED = {
+EXPECTED = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
     "dict_type": "`key: value` lines",
@@ -103,7 +103,7 @@ def _sentence(item: Mapping[str, Any], model: type[BaseModel], values: Any, pref
         return f"{where}: {message}"
     if kind == "value_error":  # a rule of the whole section, whose text names the key
         return f"{where}.{message}"
-    expected = WANTED.get(kind, message.removeprefix("Input should be ")).format_map(context)
+    expected = EXPECTED.get(kind, message.removeprefix("Input should be ")).format_map(context)
     return f"{where}: {_shown(found)} is not allowed; wanted: {expected}{did_you_mean(found, choices)}{meaning}"
 
 

@@ -142,8 +142,8 @@ def _bundling(plain: Any, find: Callable[[Any], Waiting | None]) -> Any:
             """
             scheduler = self.workflow.scheduler
             with self.waiting_lock, scheduler._lock:
-                wanted = (more or self.waiting) and not self.under_way
-                kept = int(bool(wanted) and scheduler.resources["_nodes"] > 0)
+                is_waiting = (more or self.waiting) and not self.under_way
+                kept = int(bool(is_waiting) and scheduler.resources["_nodes"] > 0)
                 scheduler.resources["_nodes"] -= kept
             try:
                 yield

@@ -162,7 +162,7 @@ def schema() -> Json:
         "description": keys["switches"]["description"],
         "default": {},
         "type": "object",
-        "properties": {name: {"description": _about(name), "enum": list(PROTOCOLS)} for name in NAMES},
+        "properties": {name: {"description": _topic(name), "enum": list(PROTOCOLS)} for name in NAMES},
         "additionalProperties": False,
     }
     keys["extends"] = {
@@ -193,7 +193,7 @@ def reference(name: str) -> Json:
     return {"$ref": f"#/$defs/{name}"}
 
 
-def _about(switch: str) -> str:
+def _topic(switch: str) -> str:
     parts = [SWITCHES[part] for part in parts_of(switch)]
     return f"{'; '.join(part.topic for part in parts)} ({parts[0].study})"
 

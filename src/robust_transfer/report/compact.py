@@ -72,7 +72,9 @@ class Compact:
         kind, how and command are texts, changed, defaults and places specs. How: device, threads, commit and machine.
         """
         card: Any = step.card or {}
-        changed, defaults = ([[p, v] for p, v, differs in step.values if differs is wanted] for wanted in (True, False))
+        changed, defaults = (
+            [[p, v] for p, v, differs in step.values if differs is is_changed] for is_changed in (True, False)
+        )
         places = [
             [place.part, place.key, place.layers, [*place.switches, *(f"filled in: {t}" for t in place.filled_in)]]
             for place in step.places

@@ -188,12 +188,13 @@ def lines(found: Sequence[Unwanted], results: Path, gone: bool) -> Iterator[str]
     for name in dict.fromkeys(each.plan for each in found if each.plan):
         alike = [each.bytes for each in found if each.plan == name]
         keep = "" if gone else f"; `--keep {name}` keeps them"
-        yield f"{len(alike)} of them were made by plan {name}{_about(name, results)}, {pace.in_bytes(sum(alike))}{keep}"
+        plan = f"plan {name}{_config_of(name, results)}"
+        yield f"{len(alike)} of them were made by {plan}, {pace.in_bytes(sum(alike))}{keep}"
     end = "were removed" if gone else "can go; `robust-transfer gc --yes`, with the same options, removes it"
     yield f"{pace.in_bytes(sum(each.bytes for each in found))} {end}"
 
 
-def _about(name: str, results: Path) -> str:
+def _config_of(name: str, results: Path) -> str:
     """The config of a frozen plan, in the words that tell plans apart; nothing where it is gone."""
     try:
         config = freeze.thaw(results / "plans" / f"{name}.json").origin["config"]

@@ -76,15 +76,15 @@ class Shown:
         """
         product = self.product(name)
         cells = list(cells_of(product))
-        for key, wanted in (("row", row), ("column", column), ("metric", metric)):
+        for key, value in (("row", row), ("column", column), ("metric", metric)):
             known = list(dict.fromkeys(str(cell[key]) for cell in cells))
-            if wanted is None and (key == "metric" or known == [""]):
+            if value is None and (key == "metric" or known == [""]):
                 continue
-            if wanted not in known:
+            if value not in known:
                 where = product.key + "".join(f", {k} {v!r}" for k, v in (("row", row),) if key == "column" and v)
-                wrong = f"{where}: which {key}" if wanted is None else f"{where}: there is no {key} {wanted!r}"
-                raise UserError(f"{wrong}{did_you_mean(wanted, known)}; there are {_listed(known)}")
-            cells = [cell for cell in cells if str(cell[key]) == wanted]
+                wrong = f"{where}: which {key}" if value is None else f"{where}: there is no {key} {value!r}"
+                raise UserError(f"{wrong}{did_you_mean(value, known)}; there are {_listed(known)}")
+            cells = [cell for cell in cells if str(cell[key]) == value]
         return product, cells
 
     def _rows(self, stem: str) -> dict[tuple[str, str, str], dict[str, Any]]:

@@ -168,9 +168,9 @@ class Traces:
         now = {i: self._chain.sha256(i) for i in ids if i in self._known}
         if card is None or any(card["read"].get(i, {}).get("sha256") != now.get(i) for i in ids):
             return None
-        wanted = (cell["metric"], " ".join(ids))
+        expected = (cell["metric"], " ".join(ids))
         rows = self.shown.rows(table.stem).values()
-        return next((row for row in rows if (row["metric"], row["nodes"]) == wanted), None)
+        return next((row for row in rows if (row["metric"], row["nodes"]) == expected), None)
 
     def _artifact(self, node_id: str) -> Path:
         node = self.node(node_id)

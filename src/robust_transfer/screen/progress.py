@@ -75,8 +75,10 @@ class Progress:
             return []
         self.left.remove(thing)
         self._made.append(thing)
-        seen, said = now - self.running.pop(thing, now), self.by_card(thing)
-        self._learn(thing, seen if said is None else said)  # what is seen has the queue's time in it, and a bundle's
+        seen, recorded = now - self.running.pop(thing, now), self.by_card(thing)
+        self._learn(
+            thing, seen if recorded is None else recorded
+        )  # what is seen has the queue's time in it, and a bundle's
         return [study for study, things in self.studies.items() if thing in things and not self.is_unfinished(study)]
 
     def fail(self, thing: str) -> None:
@@ -131,15 +133,15 @@ def of_run(
     named = [thing for thing in asked if thing in kinds]
     products = (plan.products[stem].nodes for stem in named if stem in plan.products)
     behind = plan.ancestry(dict.fromkeys([*(i for i in named if i in plan.nodes), *chain.from_iterable(products)]))
-    wanted = {thing: kinds[thing] for thing in dict.fromkeys([*(node.id for node in behind), *named])}
+    kind_of = {thing: kinds[thing] for thing in dict.fromkeys([*(node.id for node in behind), *named])}
     of_studies = plan.of_studies()
-    asked_for = {study for study, (_, stems) in of_studies.items() if not wanted.keys().isdisjoint(stems)}
+    asked_for = {study for study, (_, stems) in of_studies.items() if not kind_of.keys().isdisjoint(stems)}
     studies = {
-        study: [thing for thing in (*ids, *stems) if thing in wanted]
+        study: [thing for thing in (*ids, *stems) if thing in kind_of]
         for study, (ids, stems) in of_studies.items()
         if study in asked_for or not asked_for  # of others are at most nodes that they share with these
     }
-    left = {thing for thing in to_make if thing in wanted}
+    left = {thing for thing in to_make if thing in kind_of}
 
     def by_card(thing: str) -> float | None:
         card = store.glance(results / plan.nodes[thing].card) if thing in plan.nodes else None
@@ -147,11 +149,11 @@ def of_run(
         return found if isinstance(found, int | float) else None
 
     looked_at, recorded = Counter[str](), dict[str, float]()
-    for thing, kind in wanted.items():
+    for thing, kind in kind_of.items():
         if thing not in left and kind not in PRODUCTS and looked_at[kind] < MOST_CARDS:
             looked_at[kind] += 1
             if (found := by_card(thing)) is not None:
                 recorded[thing] = found
-    nodes = [thing for thing in wanted if thing in plan.nodes and (thing in left or thing in recorded)]
+    nodes = [thing for thing in kind_of if thing in plan.nodes and (thing in left or thing in recorded)]
     studies = {study: things for study, things in studies.items() if things}
-    return Progress(wanted, studies, left, expected(plan, nodes), recorded, now, by_card)
+    return Progress(kind_of, studies, left, expected(plan, nodes), recorded, now, by_card)

@@ -97,12 +97,12 @@ def pack(
     files = [f"{stem}.{ending}" for ending in (*ENDINGS[product.kind], "json")]
     if (results / "plans" / f"{card['plan']}.json").is_file():
         files.append(f"plans/{card['plan']}.json")
-    files += [f"{about['kind']}/{i}/{store.CARD}" for i, about in cards.items()]
-    wanted = {"none": (), "shown": product.nodes, "all": cards}[artifacts]
-    outputs = {i: [f"{cards[i]['kind']}/{i}/{name}" for name in cards[i]["outputs"]] for i in wanted}
+    files += [f"{of_node['kind']}/{i}/{store.CARD}" for i, of_node in cards.items()]
+    chosen = {"none": (), "shown": product.nodes, "all": cards}[artifacts]
+    outputs = {i: [f"{cards[i]['kind']}/{i}/{name}" for name in cards[i]["outputs"]] for i in chosen}
     held = {i: paths for i, paths in outputs.items() if all((results / path).is_file() for path in paths)}
     files += [path for paths in held.values() for path in paths]
-    beside = [f"{about['kind']}/{i}/{name}" for i, about in cards.items() for name in about.get("beside", ())]
+    beside = [f"{of_node['kind']}/{i}/{name}" for i, of_node in cards.items() for name in of_node.get("beside", ())]
     files += [path for path in beside if (results / path).is_file()]
     described = {}
     with store.replacing(target) as temporary:
@@ -152,7 +152,7 @@ def metadata(
     described: the files by their paths in the archive. licence, authors: see pack.
     """
     title = product.spec.get("title", product.key)
-    about = [f"{product.spec['measured']}."] if product.spec.get("measured") else []
+    measured = [f"{product.spec['measured']}."] if product.spec.get("measured") else []
     folders: dict[str, list[str]] = {}
     for path in described:
         folders.setdefault(f"{Path(path).parent.as_posix()}/", []).append(path)
@@ -160,7 +160,7 @@ def metadata(
         "@id": "./",
         "@type": "Dataset",
         "name": f"{product.key}: {title}",
-        "description": " ".join([*about, f"With the cards of the {len(cards)} nodes that it was made from."]),
+        "description": " ".join([*measured, f"With the cards of the {len(cards)} nodes that it was made from."]),
         "datePublished": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "license": {"@id": licence} if _is_address(licence) else licence or NO_LICENCE,
         "hasPart": _many(folders),
@@ -190,11 +190,11 @@ def metadata(
             "@id": quote(path),
             "@type": "File",
             "name": Path(path).name,
-            "contentSize": str(about["bytes"]),
+            "contentSize": str(entry["bytes"]),
             "encodingFormat": FORMATS.get(Path(path).suffix, "application/octet-stream"),
-            "sha256": about["sha256"],
+            "sha256": entry["sha256"],
         }
-        for path, about in described.items()
+        for path, entry in described.items()
     ]
     makers = {_software(each)["@id"]: _software(each) for each in (card, *cards.values())}
     graph += [*makers.values(), *(_action(each, cards) for each in cards.values())]

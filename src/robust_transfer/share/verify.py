@@ -154,11 +154,15 @@ def _check(folder: Path, found: Verified) -> None:
     found.nodes = len(cards)
     plan = crate.plan_of(product, cards)
     there = {
-        i for i, about in cards.items() if all((folder / about["kind"] / i / n).exists() for n in about["outputs"])
+        i
+        for i, of_node in cards.items()
+        if all((folder / of_node["kind"] / i / n).exists() for n in of_node["outputs"])
     }
     found.artifacts = len(there)
     damaged = [store.damage(folder / cards[i]["kind"] / i, cards[i]) for i in sorted(there)]
-    edited = [path for i, about in cards.items() for path in store.edited_beside(folder / about["kind"] / i, about)]
+    edited = [
+        path for i, of_node in cards.items() for path in store.edited_beside(folder / of_node["kind"] / i, of_node)
+    ]
     sentences = [f"{path} was edited" for path in edited]
     sentences += [sentence for each in (*damaged, store.damage(tables[0].parent, card)) for sentence in each]
     try:
@@ -173,20 +177,20 @@ def _check(folder: Path, found: Verified) -> None:
 
 def _chain(card: dict[str, Any], cards: dict[str, dict[str, Any]], found: Verified) -> Iterator[str]:
     """Was everything made from what is there, down to the files of the data sets?"""
-    for who, about in [(found.table, card), *cards.items()]:
-        roles = about.get("parents", {i: i for i in about["read"]})
-        if {role: entry["id"] for role, entry in about["read"].items()} != roles:
+    for who, of_node in [(found.table, card), *cards.items()]:
+        roles = of_node.get("parents", {i: i for i in of_node["read"]})
+        if {role: entry["id"] for role, entry in of_node["read"].items()} != roles:
             yield f"the card of {who} does not say what it was made from"
-        for entry in about["read"].values():
+        for entry in of_node["read"].values():
             parent = cards[entry["id"]]
             if parent["outputs"][KINDS[parent["kind"]].artifact]["sha256"] != entry["sha256"]:
                 yield f"{who} was made from other bytes of {entry['id']} than are there"
             elif parent["seal"] != entry["seal"]:
                 found.notes.append(f"the card of {entry['id']} was written anew, or edited, after {who} had read it")
-        if "parents" in about:
+        if "parents" in of_node:
             data = {k: v for i in roles.values() for k, v in cards[i]["data"].items()}
-            data |= {who: chain.content_of(about["files"])} if about["files"] else {}
-            if data != about["data"]:
+            data |= {who: chain.content_of(of_node["files"])} if of_node["files"] else {}
+            if data != of_node["data"]:
                 yield f"{who} and what it was made from do not go back to the same data files"
     if {*card["read"]} != {*crate.product_in(card).nodes}:
         yield f"{found.table} does not show the nodes that its card says it read"

@@ -154,13 +154,13 @@ def certify_set(
     Raises:
         FloatingPointError: where a logit is not finite, naming the image.
     """
-    wanted = indices if places is None else [indices[place] for place in places]
-    if not wanted:
+    chosen = indices if places is None else [indices[i] for i in places]
+    if not chosen:
         return
     sample = images[torch.tensor(indices[:2])]
     ready = attack_ready(model, sample=to_pixels(sample.to(device)))
     predict = partial(at_once or AtOnce(batch), ready)
-    for index in wanted:
+    for index in chosen:
         image = to_pixels(images[index : index + 1].to(device))[0]
         half = begun if begun and begun.index == index else None
         try:

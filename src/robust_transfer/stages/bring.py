@@ -62,21 +62,21 @@ def run(job: Job) -> dict[str, Any]:
     if job.spec.path and job.spec.is_fetched and not (file := job.data_root / "weights" / job.spec.path).is_file():
         _fetch(job.spec, file)
     model, found, network, origin = opened(job.spec, job.data_root)
-    about: dict[str, Any] = {"origin": origin, "classes": found.classes}
-    about |= {"names": found.layout} if found.layout else {}
+    metrics: dict[str, Any] = {"origin": origin, "classes": found.classes}
+    metrics |= {"names": found.layout} if found.layout else {}
     if job.spec.path and not job.spec.sha256:
-        about["sha256"] = store.sha256_of(job.data_root / "weights" / job.spec.path)
+        metrics["sha256"] = store.sha256_of(job.data_root / "weights" / job.spec.path)
     for role in (role for role in ("data", "own") if job.has(role)):
         data = tensors.load(job.parent(role), data_root=job.data_root)
         must_be_for(origin, found, job.parents[role].slug, data.channels, data.classes)
         if role == "own":
             try:
-                about["accuracy"], about["n"] = _accuracy(model.to(job.device), data.test)
+                metrics["accuracy"], metrics["n"] = _accuracy(model.to(job.device), data.test)
             except FloatingPointError as error:
                 raise UserError(f"{origin} is broken: {error}; bring another") from None
-            _must_be_better_than_chance(origin, about["accuracy"], found.classes, job.parents[role].slug)
+            _must_be_better_than_chance(origin, metrics["accuracy"], found.classes, job.parents[role].slug)
     files.save(job.output, model.cpu(), network, found.channels, found.classes)
-    return about
+    return metrics
 
 
 def opened(spec: Bring, data_root: Path) -> tuple["Classifier", "Fit", AnyNetwork, str]:
@@ -91,7 +91,7 @@ def opened(spec: Bring, data_root: Path) -> tuple["Classifier", "Fit", AnyNetwor
     if spec.path:
         origin, checkpoint = spec.path, _checked(folder / spec.path, spec)
     else:
-        state, origin = spec.network.published(spec.weights, folder)
+        state, origin = spec.network.published(str(spec.weights), folder)
         checkpoint = checkpoints.unwrapped(state, origin)
     network = _as_described(spec.network, checkpoint, origin)
     model, found = fits.fitted(network, checkpoint, origin)
@@ -198,9 +198,9 @@ def _as_described(network: AnyNetwork, checkpoint: "Checkpoint", origin: str) ->
     Raises:
         UserError: where the file says that it is of another network.
     """
-    if not checkpoint.about:
+    if not checkpoint.metadata:
         return network
-    described = dict(checkpoint.about["network"])
+    described = dict(checkpoint.metadata["network"])
     averaged = described.pop("averaged_units", 0)
     if described != network.canonical():
         raise UserError(

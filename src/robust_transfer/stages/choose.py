@@ -52,8 +52,8 @@ def run(job: Job) -> dict[str, Any]:
     network, spec, channels, classes = files.load(job.parent(f"candidate{best}"))
     # With what the candidate itself took from an earlier choice, so that one choice says all.
     chosen = files.metadata(job.parent(f"candidate{best}")).get("tuned", {}) | job.spec.candidates[best]
-    about = {"chosen": chosen, "right": found[best], "n": len(part), "ties": scores.count(max(scores)) - 1}
-    files.save(job.output, network, spec, channels, classes, **about)
+    metadata = {"chosen": chosen, "right": found[best], "n": len(part), "ties": scores.count(max(scores)) - 1}
+    files.save(job.output, network, spec, channels, classes, **metadata)
     metrics = {"chosen": chosen, "accuracies": [100 * right / len(part) for right in found], "n": len(part)}
     return metrics | ({"robustness": [100 * right / len(part) for right in withstood]} if withstood else {})
 

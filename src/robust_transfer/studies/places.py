@@ -152,11 +152,11 @@ def leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _in_words(switch: str, position: str) -> str:
-    about = SWITCHES[switch]
-    said = getattr(about, position) or about.code
-    if said in ("as paper", "as code"):
-        said = f"{said}, {getattr(about, said.removeprefix('as '))}"
-    return f"{switch} ({about.topic}), {position}: {said}"
+    its = SWITCHES[switch]
+    meaning = getattr(its, position) or its.code
+    if meaning in ("as paper", "as code"):
+        meaning = f"{meaning}, {getattr(its, meaning.removeprefix('as '))}"
+    return f"{switch} ({its.topic}), {position}: {meaning}"
 
 
 def _specs(value: Any, path: str) -> Iterator[tuple[str, Spec]]:
@@ -178,5 +178,5 @@ def _told(spec: Spec) -> str:
     own = {"seed", *(("validation",) if isinstance(spec, Dataset) else ())}
     own |= {"normalise"} if isinstance(spec, Network) else set()
     whole: Any = spec.canonical()
-    said = {key: value for key, value in whole.items() if key not in own} if isinstance(whole, dict) else {}
-    return canonical_json(said) if len(list(leaves(said))) >= TOLD else ""
+    shared = {key: value for key, value in whole.items() if key not in own} if isinstance(whole, dict) else {}
+    return canonical_json(shared) if len(list(leaves(shared))) >= TOLD else ""

@@ -132,25 +132,25 @@ def weight_distance(distances: Path) -> Estimate:
     return exactly(json.loads(distances.read_text(encoding="utf-8"))["weight_distance"])
 
 
-def _about(choice: Path) -> dict[str, Any]:
+def _metadata(choice: Path) -> dict[str, Any]:
     with safe_open(choice, "pt") as file:
         return json.loads(file.metadata()["about"])
 
 
 def choice_accuracy(choice: Path) -> Estimate:
     """The accuracy of a choice on the split it was made on, in per cent; for being the best it flatters."""
-    return proportion(_about(choice)["right"], _about(choice)["n"])
+    return proportion(_metadata(choice)["right"], _metadata(choice)["n"])
 
 
 def choice_ties(choice: Path) -> Estimate:
     """How many other candidates were as good as the one that a choice took."""
-    return exactly(_about(choice)["ties"])
+    return exactly(_metadata(choice)["ties"])
 
 
 def chosen(name: str) -> Callable[[Path], Estimate]:
     """The metric that says which value of `name` a choice took; NaN where it is none of its values."""
 
-    return lambda choice: exactly(_about(choice)["chosen"].get(name, math.nan))
+    return lambda choice: exactly(_metadata(choice)["chosen"].get(name, math.nan))
 
 
 def smoothed_accuracy(certificates: Path) -> Estimate:

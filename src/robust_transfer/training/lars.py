@@ -38,10 +38,10 @@ class Lars(Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group)
+                    self._step(parameter, parameter.grad, group)
         return loss
 
-    def _move(self, parameter: Tensor, step: Tensor, group: dict) -> None:
+    def _step(self, parameter: Tensor, step: Tensor, group: dict) -> None:
         if parameter.ndim > 1:
             decay = group["weight_decay"]
             length, slope = parameter.norm(), step.norm()

@@ -168,19 +168,19 @@ class HuggingFace(Dataset):
         root = data_root / self._root
         held: dict[str, Any] = self._fetched(data_root).get("files", {})
         try:
-            about = HfApi().dataset_info(self.repo, revision=self.revision, files_metadata=True)
-            there = {each.rfilename: each for each in about.siblings or ()}
+            info = HfApi().dataset_info(self.repo, revision=self.revision, files_metadata=True)
+            there = {each.rfilename: each for each in info.siblings or ()}
             where = f"{self.repo} at {self.revision}"
-            wanted = [name for split in self._splits for name in self._files_of(split, there, where)]
-            for name in wanted:
+            names = [name for split in self._splits for name in self._files_of(split, there, where)]
+            for name in names:
                 lfs = there[name].lfs if name in there else None
                 held[name] = {"bytes": None, "sha256": lfs.sha256 if lfs else None}
-            self._write_down(root, about, held)
-            for name in wanted:
+            self._write_down(root, info, held)
+            for name in names:
                 hf_hub_download(self.repo, name, repo_type="dataset", revision=self.revision, local_dir=root)
                 sha256 = held[name]["sha256"] or store.sha256_of(root / name)
                 held[name] = {"bytes": (root / name).stat().st_size, "sha256": sha256}
-            self._write_down(root, about, held)
+            self._write_down(root, info, held)
         except UserError:
             raise
         except Exception as error:  # of the library, which lets those of its own library for HTTP through, or the disk
@@ -189,8 +189,8 @@ class HuggingFace(Dataset):
                 f"{self.repo} can't be fetched ({reason}); see whether the hub has it, and the commit"
             ) from None
 
-    def _write_down(self, root: Path, about: Any, held: dict[str, Any]) -> None:
-        licence = about.card_data.get("license") if about.card_data else None
+    def _write_down(self, root: Path, info: Any, held: dict[str, Any]) -> None:
+        licence = info.card_data.get("license") if info.card_data else None
         licence = ", ".join(licence) if isinstance(licence, list) else licence
         manifest = {"repo": self.repo, "revision": self.revision, "licence": licence, "files": held}
         with store.replacing(root / MANIFEST) as temporary:
@@ -285,10 +285,10 @@ class HuggingFace(Dataset):
     def _must_be_as_fetched(self, data_root: Path) -> None:
         held: dict[str, Any] = self._fetched(data_root).get("files", {})
         for path in (path for paths in self._paths(data_root).values() for path in paths):
-            wanted = held.get(str(path.relative_to(data_root / self._root)), {}).get("sha256")
-            if wanted and (found := store.sha256_of(path)) != wanted:
+            expected = held.get(str(path.relative_to(data_root / self._root)), {}).get("sha256")
+            if expected and (found := store.sha256_of(path)) != expected:
                 raise UserError(
-                    f"{path} is another file: sha256 {found}, and {wanted} was fetched; delete it, and fetch it again"
+                    f"{path} is another file: sha256 {found}, and {expected} was fetched; delete it, and fetch it again"
                 )
 
 

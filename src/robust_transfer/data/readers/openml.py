@@ -108,15 +108,15 @@ class OpenML(Dataset):
 
     def _table(self, data_root: Path) -> str:
         """The table's path, by its address; or by its number, where older versions of scikit-learn cached it."""
-        about = self._about(data_root)
-        address = urlparse(str(about.get("url")))
+        description = self._description(data_root)
+        address = urlparse(str(description.get("url")))
         if address.scheme not in ("http", "https") or ".." in address.path.split("/"):
             raise UserError(f"{data_root / self.files[0]} has no address of a table; delete it: {self.remedy}")
-        names = [address.path.lstrip("/"), f"data/v1/download/{about.get('file_id')}"]
+        names = [address.path.lstrip("/"), f"data/v1/download/{description.get('file_id')}"]
         paths = [self._cached(name) for name in names]
         return next((path for path in paths if (data_root / path).exists()), paths[0])
 
-    def _about(self, data_root: Path) -> dict[str, Any]:
+    def _description(self, data_root: Path) -> dict[str, Any]:
         """OpenML's description: licence, address and MD5 of the table."""
         return self._json(data_root / self.files[0], "data_set_description")
 
@@ -147,7 +147,7 @@ class OpenML(Dataset):
         page = f"{OPENML}/d/{self.id}"
         if not (data_root / self.files[0]).exists():
             return Source(page, "as its page says")
-        licence = self._about(data_root).get("licence") or "none stated"
+        licence = self._description(data_root).get("licence") or "none stated"
         table = data_root / self._table(data_root)
         return Source(page, licence, max(1, round(table.stat().st_size / 1e6)) if table.exists() else None)
 
@@ -164,9 +164,9 @@ class OpenML(Dataset):
             with suppress(*FAILURES):
                 _download(f"{OPENML}/{size}", data_root / self._cached(size))
             if not (table := data_root / self._table(data_root)).exists():
-                _download(str(self._about(data_root).get("url")), table)
+                _download(str(self._description(data_root).get("url")), table)
                 try:
-                    self._must_be_whole(table, self._about(data_root).get("md5_checksum"))
+                    self._must_be_whole(table, self._description(data_root).get("md5_checksum"))
                 except UserError:
                     table.unlink()
                     raise
@@ -259,7 +259,7 @@ class OpenML(Dataset):
             raise UserError(f"{self.base}: {', '.join(absent)} missing; {self.remedy}")
         pixels, target = self._chosen(data_root)
         table = data_root / self._table(data_root)
-        self._must_be_whole(table, self._about(data_root).get("md5_checksum"))
+        self._must_be_whole(table, self._description(data_root).get("md5_checksum"))
         columns = [str(each["name"]) for each in self._columns(data_root)]
         rows, labels = arff.rows_of(table, columns, pixels, str(target["name"]))
         known = target.get("nominal_value") or []

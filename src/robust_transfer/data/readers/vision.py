@@ -86,9 +86,9 @@ class Vision(Dataset):
         """
         from robust_transfer.data.raw import Arrays
 
-        about = VISION[self.name]
-        parts = {"train": (about.train_with, about.train)}
-        parts |= {"test": (about.test_with, about.test)} if about.test else {}
+        entry = VISION[self.name]
+        parts = {"train": (entry.train_with, entry.train)}
+        parts |= {"test": (entry.test_with, entry.test)} if entry.test else {}
         splits: Splits = {}
         names: dict[int, str] = {}
         for split, (words, count) in parts.items():
@@ -109,16 +109,16 @@ class Vision(Dataset):
     def _dataset(self, data_root: Path, words: dict[str, Any]) -> Any:
         import torchvision
 
-        about, chosen = VISION[self.name], None
-        if about.target:
-            keyword, default = about.target
+        entry, chosen = VISION[self.name], None
+        if entry.target:
+            keyword, default = entry.target
             chosen = self.target or default
             if keyword == "target_type":
                 words[keyword] = chosen
         if self.name == "SEMEION":  # the one class that downloads unless it is told not to
             words["download"] = False
-        dataset = getattr(torchvision.datasets, about.by)(data_root, **words)
-        if about.by == "CelebA":
+        dataset = getattr(torchvision.datasets, entry.by)(data_root, **words)
+        if entry.by == "CelebA":
             attributes = [name for name in dataset.attr_names if name]
             if chosen not in attributes:
                 raise UserError(f"target: CelebA has no attribute {chosen}; write one of {', '.join(attributes)}")
