@@ -339,14 +339,15 @@ def test_what_was_brought_without_data_must_fit_those_that_it_meets(tmp_path, mo
     recipe = Recipe(schedule=Schedule(iterations=1, batch_size=8, lr=0.1), trainable="head")
     target = build.transfer(small.plan, small.data, recipe, start=source)
     hit = build.craft(small.plan, source, small.data, Fgsm(algorithm="fgsm", eps=0.1), 0)
+    kept = build.transfer(small.plan, small.data, recipe.with_(head="keep"), start=source)
     for each in (small.data, source):
         nodes.make(each, small.plan, "0" * 12, small.results, 1)
     wrong = (
         r"resnet4w4\.a takes images of 3 channels, and mine has 1; give the data set channels: 3"
         if channels == 3
-        else r"resnet4w4\.a tells 3 classes apart, and mine has 2; name a model of the same classes"
+        else r"resnet4w4\.a tells 3 classes apart, and mine has 2; (name a model of the same classes|write head: new)"
     )
-    for each in (target, hit):
+    for each in (target, hit, kept):
         if each is target and channels == 1:
             nodes.make(each, small.plan, "0" * 12, small.results, 1)
             continue

@@ -94,7 +94,7 @@ class Place:
     def job(self, kind, spec, *roles, output=None):
         node = Node(kind, "it", KINDS[kind].parse(spec).model_dump(), dict.fromkeys(roles, "its"))
         machine = {"device": "cpu", "gpus": 0, "checkpoint_seconds": 1000}
-        parents = {role: self.examples if role == "examples" else None for role in roles}
+        parents = {role: self.examples if role == "examples" else Node("transfer", "it", {}) for role in roles}
         made = Job(node, parents, machine, self.root, self.root, 1, self.root / (output or f"{kind}.made"))
         made._checked.update({role: self.paths[role] for role in roles})
         return made

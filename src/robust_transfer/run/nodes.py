@@ -118,9 +118,11 @@ def _must_fit(job: Job) -> None:
         if about["channels"] != channels:
             takes = f"{model.slug} takes images of {about['channels']} channel{'s' * (about['channels'] > 1)}"
             raise UserError(f"{takes}, and {data} has {channels}; give the data set channels: {about['channels']}")
-        if edges.compares_classes(job.node.kind, job.spec) and about["classes"] != classes:
+        keeps_head = role == "start" and job.spec.head == "keep"
+        if (keeps_head or edges.compares_classes(job.node.kind, job.spec)) and about["classes"] != classes:
             tells = f"{model.slug} tells {about['classes']} classes apart, and {data} has {classes}"
-            raise UserError(f"{tells}; name a model of the same classes")
+            remedy = "write head: new" if keeps_head else "name a model of the same classes"
+            raise UserError(f"{tells}; {remedy}")
 
 
 def _run(stage: Stage, job: Job) -> dict[str, Any]:
