@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from robust_transfer import cli, store
 from robust_transfer.errors import UserError
-from robust_transfer.estimates import Estimate, exactly, mean_of, over_seeds, proportion
+from robust_transfer.estimates import Estimate, Z, difference, exactly, mean_of, over_seeds, proportion
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.published import published_table
 from robust_transfer.run import products
@@ -72,6 +72,33 @@ def test_attack_success_rate_counts_what_was_right_before(tmp_path):
     found = attack_success_rate(clean, adversarial=adversarial)
     assert found == proportion(2, 4)
     assert (found.value, found.n) == (50.0, 4)
+
+
+def test_the_effect_on_a_rate_is_paired_image_by_image(tmp_path):
+    labels = [0] * 10
+    clean = written(tmp_path / "clean", labels, [0] * 8 + [1] * 2)
+    one = written(tmp_path / "one", labels, [1] * 4 + [0] * 4 + [1] * 2)  # of the eight, four are wrong now
+    other = written(tmp_path / "other", labels, [1] * 5 + [0] * 3 + [1] * 2)  # and here one more
+    files = {"before_clean": clean, "before_adversarial": one, "after_clean": clean, "after_adversarial": other}
+    found = metric("effect on attack_success_rate")(**files)
+    assert found.value == 12.5
+    moved = 100 / 0.8 * np.array([1 - 0.125] + [-0.125] * 7 + [0] * 2)  # each image, over the share of the right ones
+    assert found.high - found.value == pytest.approx(Z * moved.std(ddof=1) / 10**0.5)
+    assert found.n == 10
+    same = files | {"after_adversarial": one}
+    assert metric("effect on attack_success_rate")(**same)[:3] == (0, 0, 0)
+    assert metric("effect on robustness under MI-FGSM")(before_outcomes=one, after_outcomes=one)[:3] == (0, 0, 0)
+    of_sets = {f"{role}_{number}": path for role, path in same.items() for number in (0, 1)}
+    assert metric("effect on mean_attack_success_rate")(**of_sets)[:3] == (0, 0, 0)
+    halved = {f"{role}_{number}": path for number, each in enumerate((same, files)) for role, path in each.items()}
+    mean = metric("effect on mean_attack_success_rate")(**halved)
+    assert (mean.value, mean.high - mean.value) == (6.25, pytest.approx((found.high - found.value) / 2))
+
+
+def test_the_effect_on_what_other_images_say_is_not_paired(tmp_path):
+    one, other = written(tmp_path / "one", [0, 0, 1], [0, 0, 1]), written(tmp_path / "other", [0, 1, 1], [0, 0, 1])
+    found = metric("effect on accuracy")(before_outcomes=one, after_outcomes=other)
+    assert found == difference(accuracy(one), accuracy(other))
 
 
 def test_no_right_prediction_has_no_attack_success_rate(tmp_path):

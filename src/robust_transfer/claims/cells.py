@@ -4,11 +4,9 @@ Measured numbers are resampled together: models that saw the same images are giv
 there are several seeds, all cells the same draw of those. So what two numbers share cancels in their difference.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +15,8 @@ import numpy as np
 from robust_transfer.estimates import Estimate, Z
 from robust_transfer.plan.graph import replicates
 from robust_transfer.plan.published import is_printed
-from robust_transfer.tables.metrics import METRICS, before_and_after, by_set, metric, outcomes_in
+from robust_transfer.tables.metrics import METRICS, before_and_after, by_set, metric
+from robust_transfer.tables.outcomes import Images, per_image
 
 RESAMPLES = 1000
 
@@ -33,14 +32,6 @@ class Place(NamedTuple):
     row: str
     column: str
     metric: str
-
-
-class Images(NamedTuple):
-    """What each image of a set adds to a number, sum(amount) / sum(counted). key: what tells the sets apart."""
-
-    key: str
-    amount: np.ndarray
-    counted: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -175,31 +166,3 @@ class Resamples:
             return Value(observed)
         error = (estimate.high - estimate.low) / (2 * Z)
         return Value(np.concatenate([observed, estimate.value + error * self._draws.standard_normal(self.count)]))
-
-
-MEANS = (
-    *("accuracy", "robustness", "training_accuracy", "margin_robustness", "accuracy_and_robustness"),
-    *("attack_success_rate", "adversarial_accuracy", "smoothed_accuracy"),
-)
-CERTIFIED = re.compile(r"average_certified_radius|certified_accuracy_(.+)")
-
-
-def per_image(name: str, files: Mapping[str, Path]) -> Images | None:
-    """What each image adds to a metric: in per cent, but for radii; None of what is no mean over images.
-
-    Images are told apart by their places and labels, so that a data set and its negative count as the same ones.
-    """
-    if not (certified := CERTIFIED.fullmatch(name)) and name not in MEANS:
-        return None
-    tables = {role: outcomes_in(path) for role, path in files.items()}
-    right = {role: (table.prediction == table.label).to_numpy(float) for role, table in tables.items()}
-    first = next(iter(tables.values()))
-    key = sha256(first[["index", "label"]].to_numpy().tobytes()).hexdigest()
-    if certified:
-        (share,), reach, at_least = right.values(), first.radius.to_numpy(), certified[1]
-        amount = 100 * share * (reach >= float(at_least)) if at_least else share * reach
-        return Images(key, amount, np.ones(len(first)))
-    if name == "attack_success_rate":
-        clean = right.pop("clean")
-        return Images(key, 100 * clean * (1 - np.mean(list(right.values()), 0)), clean)
-    return Images(key, 100 * np.mean(list(right.values()), 0), np.ones(len(first)))

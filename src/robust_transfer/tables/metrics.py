@@ -15,12 +15,7 @@ from robust_transfer.estimates import Estimate, difference, exactly, improvement
 from robust_transfer.recipes import TUNABLE
 from robust_transfer.smoothing.results import average_certified_radius, certified_accuracy
 from robust_transfer.store import CARD
-
-
-@lru_cache(maxsize=64)
-def outcomes_in(path: Path) -> pd.DataFrame:
-    """The outcomes or certificates of a set's images, a row an image."""
-    return pd.read_parquet(path)
+from robust_transfer.tables.outcomes import outcomes_in, per_image
 
 
 def accuracy(outcomes: Path) -> Estimate:
@@ -211,26 +206,28 @@ def mean_improvement(metric: Callable[[Path], Estimate]) -> Callable[..., Estima
 EFFECT = "effect on "
 
 
-def effect(metric: Callable[..., Estimate]) -> Callable[..., Estimate]:
+def effect(name: str) -> Callable[..., Estimate]:
     """The metric that says by how much another one differs; its files are those of the two, `before_` and `after_`.
 
-    Of accuracies on the same images the interval is that of the mean difference over images (normal); otherwise it
-    takes the two as independent.
+    Where the two are of the same images, they are paired: the interval is that of the mean of what each image adds to
+    the difference (normal; of rates among some of the images, to first order). Otherwise they are taken as independent,
+    as the sets of a mean over data sets are.
     """
+    name = name.partition(" under ")[0]
+    if (base := name.removeprefix("mean_")) != name and base in METRICS:
+        return over_sets(effect(base))
 
     def value(**files: Path) -> Estimate:
         before, after = (
             {role.removeprefix(when): file for role, file in files.items() if role.startswith(when)}
             for when in ("before_", "after_")
         )
-        found = difference(metric(**before), metric(**after))
-        if metric is not accuracy:
+        found = difference(metric(name)(**before), metric(name)(**after))
+        one, other = per_image(name, before), per_image(name, after)
+        if one is None or other is None or one.key != other.key:
             return found
-        one, other = (outcomes_in(each["outcomes"]) for each in (before, after))
-        if not _are_the_same(one, other):
-            return found
-        gained = 100.0 * (other.prediction == other.label) - 100.0 * (one.prediction == one.label)
-        return of_sample(found.value, float(gained.std()), len(gained))
+        moved = other.influence() - one.influence()
+        return of_sample(found.value, float(moved.std(ddof=1)), len(moved))
 
     return value
 
@@ -303,6 +300,6 @@ def metric(name: str) -> Callable[..., Estimate]:
         KeyError: where there is none of that name.
     """
     if name.startswith(EFFECT):
-        return effect(metric(name.removeprefix(EFFECT)))
+        return effect(name.removeprefix(EFFECT))
     name, at_radius = name.partition(" under ")[0], "certified_accuracy_"
     return certified_at(float(name.removeprefix(at_radius))) if name.startswith(at_radius) else METRICS[name]
