@@ -42,21 +42,6 @@ def mean_of(estimates: list[Estimate]) -> Estimate:
     return Estimate(mean, mean - half, mean + half, sum(e.n for e in estimates))
 
 
-def improvement(before: Estimate, after: Estimate) -> Estimate:
-    """By how many per cent a value grows, 100 (after / before - 1); NaN from 0.
-
-    Its interval takes the two as independent and small errors as linear.
-    """
-    n = before.n + after.n
-    if not before.value:
-        return exactly(math.nan, n)
-    ratio = after.value / before.value
-    halves = [(e.high - e.low) / 2 for e in (before, after)]
-    half = 100 * math.hypot(halves[0] * ratio, halves[1]) / before.value
-    value = 100 * (ratio - 1)
-    return Estimate(value, value - half, value + half, n)
-
-
 def of_sample(value: float, sd: float, n: int) -> Estimate:
     """A mean of n independent numbers with this standard deviation; the interval is normal."""
     half = Z * sd / math.sqrt(n)

@@ -3,11 +3,12 @@
 import json
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from robust_transfer import store
-from robust_transfer.estimates import Estimate, exactly, improvement, proportion
+from robust_transfer.estimates import Z, proportion
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.published import PRINTED
 from robust_transfer.run import products
@@ -18,7 +19,8 @@ from robust_transfer.tables.tidy import tidy
 
 
 def certificates(path, label, prediction, radius):
-    pd.DataFrame({"label": label, "prediction": prediction, "radius": radius}).to_parquet(path)
+    columns = {"index": range(len(label)), "label": label, "prediction": prediction, "radius": radius}
+    pd.DataFrame(columns).to_parquet(path)
     return path
 
 
@@ -58,15 +60,25 @@ def test_its_accuracy_is_that_of_the_images_that_are_certified(plain):
     assert METRICS["unsmoothed_accuracy"](*plain) == proportion(2, 4)
 
 
-def test_improvement_and_how_far_its_interval_reaches():
-    before, after = Estimate(50.0, 45.0, 55.0, 100), Estimate(60.0, 56.0, 64.0, 100)
-    found = improvement(before, after)
-    assert found.value == pytest.approx(20.0)
-    # d(after / before): 4 / 50 from after, and 60 / 50^2 * 5 from before.
-    assert found.high - found.value == pytest.approx(100 * math.hypot(4 / 50, 60 / 50**2 * 5))
+def test_the_improvement_pairs_what_is_of_the_same_images(tmp_path):
+    before = certificates(tmp_path / "before", [1] * 4, [1, 1, 0, 0], [1.0] * 4)
+    after = certificates(tmp_path / "after", [1] * 4, [1, 1, 1, 0], [1.0] * 4)
+    mean = METRICS["mean_improvement_smoothed_accuracy"]
+    found = mean(before0=before, after0=after)
+    assert (found.value, found.n) == (50.0, 4)
+    # d(after / before): of the third image, which alone differs, 100 / 50 from after; of each, their own shares.
+    moves = 100 * (np.array([25, 25, 25, -75]) / 50 - 75 / 50**2 * np.array([50, 50, -50, -50]))
+    assert found.high - found.value == pytest.approx(Z * moves.std(ddof=1) / 2)
     assert found.high - found.value == pytest.approx(found.value - found.low)
-    assert found.n == 200
-    assert math.isnan(improvement(exactly(0.0, 5), after).value)
+    assert mean(before0=before, after0=before)[:3] == (0, 0, 0)
+    twice = mean(before0=before, after0=after, before1=before, after1=after)
+    assert twice == pytest.approx(found), "the same images again say nothing more"
+    others = certificates(tmp_path / "others", [0] * 4, [0, 0, 1, 1], [1.0] * 4)
+    none = certificates(tmp_path / "none", [0] * 4, [1] * 4, [1.0] * 4)
+    assert mean(before0=before, after0=after, before1=others, after1=others).high == pytest.approx(
+        25 + (found.high - found.value) / 2
+    )
+    assert math.isnan(mean(before0=none, after0=others).value)
 
 
 def test_the_mean_improvement_pairs_its_roles(tmp_path):

@@ -15,8 +15,8 @@ import numpy as np
 from robust_transfer.estimates import Estimate, Z
 from robust_transfer.plan.graph import replicates
 from robust_transfer.plan.published import is_printed
-from robust_transfer.tables.metrics import METRICS, before_and_after, by_set, metric
-from robust_transfer.tables.outcomes import Images, per_image
+from robust_transfer.tables.metrics import METRICS, metric
+from robust_transfer.tables.outcomes import IMPROVEMENT, Images, before_and_after, by_set, per_image
 
 RESAMPLES = 1000
 
@@ -138,8 +138,8 @@ class Resamples:
     def value(self, name: str, files: Mapping[str, Path]) -> Value:
         """A metric of a cell's files, by role; see tables/metrics."""
         name = name.partition(" under ")[0]
-        if name.startswith("mean_improvement_"):
-            base, found = name.removeprefix("mean_improvement_"), []
+        if name.startswith(IMPROVEMENT):
+            base, found = name.removeprefix(IMPROVEMENT), []
             for pair in before_and_after(files):
                 before, after = (self.value(base, {"": path}).numbers for path in pair)
                 with np.errstate(divide="ignore", invalid="ignore"):

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
-from robust_transfer.estimates import Estimate, difference, exactly, improvement, mean_of, of_sample, proportion
+from robust_transfer.estimates import Estimate, difference, exactly, mean_of, of_sample, proportion
 from robust_transfer.recipes import TUNABLE
 from robust_transfer.smoothing.results import average_certified_radius, certified_accuracy
 from robust_transfer.store import CARD
-from robust_transfer.tables.outcomes import outcomes_in, per_image
+from robust_transfer.tables.outcomes import EFFECT, IMPROVEMENT, by_set, linear, of_both, outcomes_in
 
 
 def accuracy(outcomes: Path) -> Estimate:
@@ -83,15 +83,6 @@ def _over_attacks(happened: list[np.ndarray]) -> Estimate:
         return proportion(int(happened[0].sum()), len(happened[0]))
     shares = 100 * np.mean(happened, axis=0)
     return of_sample(float(shares.mean()), float(shares.std(ddof=1)), len(shares))
-
-
-def by_set(files: Mapping[str, Path]) -> list[dict[str, Path]]:
-    """The files of several data sets, each by its role; here a set's number ends them: clean_0, clean_1, ..."""
-    sets: dict[str, dict[str, Path]] = {}
-    for role, path in files.items():
-        name, _, number = role.rpartition("_")
-        sets.setdefault(number, {})[name] = path
-    return list(sets.values())
 
 
 def over_sets(metric: Callable[..., Estimate]) -> Callable[..., Estimate]:
@@ -186,48 +177,32 @@ def without_smoothing(metric: Callable[[pd.DataFrame], Estimate]) -> Callable[[P
     return value
 
 
-def before_and_after(files: Mapping[str, Path]) -> list[tuple[Path, Path]]:
-    """The files with the roles `before0`, `after0`, `before1`, ... in pairs."""
-    return [(files[f"before{i}"], files[f"after{i}"]) for i in range(len(files) // 2)]
-
-
-def mean_improvement(metric: Callable[[Path], Estimate]) -> Callable[..., Estimate]:
+def mean_improvement(name: str) -> Callable[..., Estimate]:
     """The metric that says by how many per cent another one grows, in the mean over tasks: 100 (after / before - 1).
 
-    Roles as in before_and_after. The interval takes all values as independent and small errors as linear.
+    Roles as in before_and_after. Its interval pairs what is of the same images, and takes small errors as linear.
     """
 
     def value(**files: Path) -> Estimate:
-        return mean_of([improvement(metric(before), metric(after)) for before, after in before_and_after(files)])
+        number = linear(IMPROVEMENT + name, files)
+        assert number is not None, f"{name} is no mean over images"
+        return number.estimate()
 
     return value
-
-
-EFFECT = "effect on "
 
 
 def effect(name: str) -> Callable[..., Estimate]:
     """The metric that says by how much another one differs; its files are those of the two, `before_` and `after_`.
 
-    Where the two are of the same images, they are paired: the interval is that of the mean of what each image adds to
-    the difference (normal; of rates among some of the images, to first order). Otherwise they are taken as independent,
-    as the sets of a mean over data sets are.
+    Its interval pairs what is of the same images, and takes small errors as linear. Where it isn't known what each
+    image adds to the numbers, it takes the two as independent.
     """
-    name = name.partition(" under ")[0]
-    if (base := name.removeprefix("mean_")) != name and base in METRICS:
-        return over_sets(effect(base))
 
     def value(**files: Path) -> Estimate:
-        before, after = (
-            {role.removeprefix(when): file for role, file in files.items() if role.startswith(when)}
-            for when in ("before_", "after_")
-        )
-        found = difference(metric(name)(**before), metric(name)(**after))
-        one, other = per_image(name, before), per_image(name, after)
-        if one is None or other is None or one.key != other.key:
-            return found
-        moved = other.influence() - one.influence()
-        return of_sample(found.value, float(moved.std(ddof=1)), len(moved))
+        if number := linear(EFFECT + name, files):
+            return number.estimate()
+        before, after = of_both(files)
+        return difference(metric(name)(**before), metric(name)(**after))
 
     return value
 
@@ -277,10 +252,10 @@ METRICS: dict[str, Callable[..., Estimate]] = {
     "unsmoothed_accuracy": unsmoothed_accuracy,
     "unsmoothed_certified_accuracy_0.5": without_smoothing(lambda table: certified_accuracy(table, 0.5)),
     "unsmoothed_average_certified_radius": without_smoothing(average_certified_radius),
-    "mean_improvement_accuracy": mean_improvement(accuracy),
-    "mean_improvement_smoothed_accuracy": mean_improvement(smoothed_accuracy),
-    "mean_improvement_certified_accuracy_0.5": mean_improvement(certified_at(0.5)),
-    "mean_improvement_average_certified_radius": mean_improvement(acr),
+    **{
+        IMPROVEMENT + name: mean_improvement(name)
+        for name in ("accuracy", "smoothed_accuracy", "certified_accuracy_0.5", "average_certified_radius")
+    },
     "classes": classes,
     "train_images_a_class": images_a_class("train", "validation"),
     "validation_images_a_class": images_a_class("validation"),
