@@ -42,7 +42,7 @@ demo: env ## run the whole pipeline at the scale of config.yaml, then say what w
 
 # A file's tests run one after another in one process, files beside each other; the long ones are collected first.
 test: env ## run the tests that are quick; ARGS="-m 'not campaign'" runs whole runs and clusters as well, as CI does
-	.venv/bin/python -m pytest -n logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder \
+	.venv/bin/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder \
 	    -m "not campaign and not slow" $(ARGS)
 
 campaign: env ## kill and mistreat it in every way that we know, and count

@@ -15,13 +15,6 @@ from robust_transfer.plan import freeze
 from workspace import PARTS, TINY, Workspace, copy
 
 
-def pytest_collection_modifyitems(items):
-    """Where several run at once (see Makefile), a file's tests share their fixtures, and Slurm has the machine once."""
-    for item in items:
-        slurm = item.get_closest_marker("slurm")
-        item.add_marker(pytest.mark.xdist_group("slurm" if slurm else item.path.stem))
-
-
 @pytest.fixture(autouse=True)
 def _nobodys_job(monkeypatch):
     """A test starts as no job of a run: whoever freezes a plan makes its process one."""

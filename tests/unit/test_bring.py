@@ -21,7 +21,7 @@ from robust_transfer.models.spectral import average_residuals
 from robust_transfer.plan import build
 from robust_transfer.plan.graph import Plan
 from robust_transfer.plan.specs import CifarResNet, Digits, Fgsm, Normalise, Recipe, Schedule, TimmNet, TorchvisionNet
-from robust_transfer.run import nodes, weights
+from robust_transfer.run import networks, nodes
 from robust_transfer.specs.origins import Origin
 from robust_transfer.stages import bring
 from robust_transfer.stages.job import Job
@@ -235,11 +235,11 @@ def test_what_does_not_fit_is_said_of_all_files_before_the_first_job(tmp_path, o
     fits = build.bring(plan, SMALL, a)
     others = [build.bring(plan, SMALL, a, data), build.bring(plan, wide, a), build.bring(plan, SMALL, b)]
     gone = build.bring(plan, SMALL, Origin(file="c.pt", sha256="0" * 64))  # which presence.must_be_present names
-    weights.must_fit(plan, [fits, gone], tmp_path)
+    networks.must_fit(plan, [fits, gone], tmp_path)
     with pytest.raises(UserError) as error:
-        weights.must_fit(plan, [fits, *others, gone], tmp_path)
+        networks.must_fit(plan, [fits, *others, gone], tmp_path)
     heading, *lines = str(error.value).splitlines()
-    assert heading.startswith("weights do not fit") and len(lines) == 3
+    assert heading.startswith("networks do not fit") and len(lines) == 3
     assert "a.safetensors is for images of 1 channel and 3 classes, and digits-0to1 has 1 and 2; name" in lines[0]
     assert "a.safetensors does not hold the weights of resnet4w8: they are those of" in lines[1]
     assert "b.pt is no checkpoint that can be read" in lines[2]

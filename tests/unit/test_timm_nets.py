@@ -25,7 +25,10 @@ from robust_transfer.models.classifier import (
     training_mode,
 )
 from robust_transfer.models.families.timm import parts_of
-from robust_transfer.plan.specs import IMAGENET, Fgsm, Last, Recipe, TimmNet
+from robust_transfer.plan import build
+from robust_transfer.plan.graph import Plan
+from robust_transfer.plan.specs import IMAGENET, Digits, Fgsm, Last, Recipe, Schedule, TimmNet
+from robust_transfer.run import networks
 from robust_transfer.signals import StopRequest
 from robust_transfer.stages import bring
 from robust_transfer.stages.node import KINDS
@@ -346,3 +349,41 @@ def test_normalisation_of_brought_weights_has_to_be_said(tmp_path):
     spec = SPECS["resnet"]
     with pytest.raises(UserError, match=r"as the network's normalise, like {mean: \[0\.485.* which the library's own"):
         brought(tmp_path, spec, theirs(spec).state_dict())
+
+
+SHORT = Schedule(epochs=1, batch_size=16, lr=0.1)
+
+
+def planned(network, *recipes):
+    """A plan with a source of this network, and a transfer of it by each recipe."""
+    plan = Plan({})
+    data = build.prepare(plan, Digits(reader="sklearn-digits", classes=[0, 1], channels=3))
+    source = build.pretrain(plan, data, Recipe(network=network, schedule=SHORT))
+    for recipe in recipes:
+        build.transfer(plan, data, recipe, source)
+    return plan
+
+
+def test_what_timm_knows_alone_is_asked_before_the_first_job(tmp_path):
+    vit = VIT.with_(options=VIT.options | {"img_size": 8, "patch_size": 4})
+    last = [Recipe(schedule=SHORT, trainable=Last(last=count, of="blocks")) for count in (3, 4)]
+    far = Recipe(schedule=SHORT, reset=Last(last=5, of="units"))
+    plan = planned(vit, *last, far)
+    with pytest.raises(UserError) as error:
+        networks.must_fit(plan, plan.nodes.values(), tmp_path)
+    heading, *lines = str(error.value).splitlines()
+    assert heading == "networks do not fit:" and len(lines) == 2
+    assert "the last 4 blocks are wanted, but the network vit_tiny_patch16_224 has 3; lower it" in lines[0]
+    assert "the last 5 units are wanted, but the network vit_tiny_patch16_224 has 4; lower it" in lines[1]
+
+    for network, words in (
+        (TimmNet(family="timm", name="resnet19"), r"timm has no network 'resnet19' \(did you mean resnet18"),
+        (VIT, r"cannot take images of \(3, 8, 8\): .*; set img_size in the network's options"),
+        (VIT.with_(options={"colour": "red"}), "timm cannot build vit_tiny_patch16_224 with the options"),
+    ):
+        plan = planned(network)
+        with pytest.raises(UserError, match=words):
+            networks.must_fit(plan, plan.nodes.values(), tmp_path)
+    plan = planned(vit, last[0])
+    networks.must_fit(plan, plan.nodes.values(), tmp_path)
+    networks.must_fit(planned(VIT), [], tmp_path)  # nothing of it is to be made

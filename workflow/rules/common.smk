@@ -51,7 +51,7 @@ from robust_transfer.plan import (
     scheduling,
     stopping,
 )
-from robust_transfer.run import weights
+from robust_transfer.run import networks
 from robust_transfer.run.bundle import of_this_job as in_bundle
 from robust_transfer.screen import short
 from robust_transfer.stages.node import KINDS
@@ -172,11 +172,7 @@ def check_start(jobs):
             [node for node in nodes if node.kind in ("bring", "prepare")],
             Path(PLAN.origin["data_root"]),
         )
-        weights.must_fit(
-            PLAN,
-            [node for node in nodes if node.kind == "bring"],
-            Path(PLAN.origin["data_root"]),
-        )
+        networks.must_fit(PLAN, nodes, Path(PLAN.origin["data_root"]))
     except UserError as error:
         end_with(error)
 

@@ -54,15 +54,8 @@ class Model(NamedTuple):
 
 def misfits(plan: Plan, data_root: Path) -> Iterator[Misfit]:
     """All that is certain not to work in a plan. data_root: where its data sets lie, as far as they do."""
-    facts_of: dict[str, Facts] = {}
     models: dict[str, Model] = {}
-    for node in plan.nodes.values():  # parents come before their children
-        spec = spec_of(node) if node.kind in LOOKED_AT else None
-        if isinstance(spec, Dataset):
-            facts_of[node.id] = peeked(spec, data_root)
-            continue
-        data = next((plan.nodes[node.parents[role]] for role in ("data", "own") if role in node.parents), None)
-        facts = facts_of[data.id] if data else Facts()
+    for node, spec, data, facts in _with_data(plan, data_root):
         parents = {role: models[i] for role, i in node.parents.items() if i in models and role != "tuned"}
         if isinstance(spec, Recipe | Bring | Choose):
             models[node.id] = _model(spec, parents, data, facts)
@@ -83,6 +76,31 @@ def misfits(plan: Plan, data_root: Path) -> Iterator[Misfit]:
         if isinstance(spec, Recipe | Bring) and "start" not in parents:
             new = models[node.id]
             yield from _of_form(node, new._replace(channels=new.network.channels), data, facts)
+
+
+def trained(plan: Plan, data_root: Path) -> Iterator[tuple[Node, Recipe, Model, Facts]]:
+    """Each training of a plan, with the network that it trains, and what is known of the images that this meets."""
+    models: dict[str, Model] = {}
+    for node, spec, data, facts in _with_data(plan, data_root):
+        if isinstance(spec, Recipe | Bring | Choose):
+            parents = {role: models[i] for role, i in node.parents.items() if i in models}
+            models[node.id] = _model(spec, parents, data, facts)
+        if isinstance(spec, Recipe):
+            yield node, spec, models[node.id], facts
+
+
+def _with_data(plan: Plan, data_root: Path) -> Iterator[tuple[Node, Any, Node | None, Facts]]:
+    """The nodes of a plan that make no data set, parents first: each with its spec, if that is looked at, the node of
+    its data, if it has any, and what is known of them.
+    """
+    facts_of: dict[str, Facts] = {}
+    for node in plan.nodes.values():
+        spec = spec_of(node) if node.kind in LOOKED_AT else None
+        if isinstance(spec, Dataset):
+            facts_of[node.id] = peeked(spec, data_root)
+            continue
+        data = next((plan.nodes[node.parents[role]] for role in ("data", "own") if role in node.parents), None)
+        yield node, spec, data, facts_of[data.id] if data else Facts()
 
 
 def compares_classes(kind: str, spec: Any) -> bool:

@@ -13,16 +13,17 @@ if not __package__:  # started by its path, as the rules do, so that no search p
 def main(arguments: list[str]) -> int:
     """Have the thing made, and say how it ended, see command.make; returns the exit status.
 
-    `warm` is the server, `bundle FILE` several things in one job of a cluster, `weights` the look into brought files.
+    `warm` is the server, `bundle FILE` several things in one job of a cluster, `networks` the look at networks before
+    the first job.
     """
     if arguments == ["warm"]:
         from robust_transfer.run import warm
 
         return warm.main()
-    if arguments == ["weights"]:
-        from robust_transfer.run import weights
+    if arguments == ["networks"]:
+        from robust_transfer.run import networks
 
-        return weights.main()
+        return networks.main()
     if arguments[:1] == ["bundle"]:
         from robust_transfer.run import bundle
 
