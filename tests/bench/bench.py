@@ -39,7 +39,6 @@ def main(words: list[str]) -> int:
     """Measure, write, print; the exit status."""
     options = arguments().parse_args(words)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as a node has it
-    logging.disable(logging.INFO)
     report = measured(options.device, options.threads, options.only, options.tiny)
     write_json(options.output, report)
     print("\n" + table(report["rows"]))
@@ -224,4 +223,5 @@ SHOWN = ("python", "torch", "torchvision", "advertorch", "torchattacks", "foolbo
 """The versions that a page names."""
 
 if __name__ == "__main__":
+    logging.disable(logging.INFO)
     sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from slurm_cluster import DIE_WITH_PARENT, SlurmCluster
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 PROFILE = Path(__file__).parents[2] / "workflow/profiles/slurm"
 
@@ -87,7 +87,6 @@ if len(Path("starts").read_text().splitlines()) < 2:
 """
 
 
-@pytest.mark.slow
 def test_a_job_comes_back_when_its_time_is_over(cluster: SlurmCluster, tmp_path: Path) -> None:
     """Under its number, and it ends well the second time."""
     (tmp_path / "job.py").write_text(WARNED)
@@ -115,7 +114,6 @@ def test_a_job_that_is_cancelled_does_not_come_back(cluster: SlurmCluster, tmp_p
     assert (tmp_path / "starts").read_text() == "start\n"
 
 
-@pytest.mark.slow
 def test_stopped_trainings_continue(cluster: SlurmCluster, tmp_path: Path) -> None:
     """One is warned that its time ends, one is requeued, one loses its node: all finish, and none starts anew."""
     (tmp_path / "Snakefile").write_text(SNAKEFILE)

@@ -11,6 +11,8 @@ from sklearn.datasets import load_digits
 import foreign
 from workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 CONFIG = {
     "studies": ["custom"],
     "main_study": "custom",
@@ -40,7 +42,6 @@ def theirs():
     return network.eval().state_dict()
 
 
-@pytest.mark.slow
 def test_from_their_file_to_a_table(theirs, tmp_path):
     space = Workspace(tmp_path / "space")
     space.lay(CONFIG)

@@ -11,6 +11,8 @@ from test_resume import Place, ended, stamp, stop_servers, wait_until
 
 from workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 SHORT = {"epochs": 1, "milestones": [], "decay": "constant", "batch_size": 10}
 SMALL = {
     "studies": ["vaishnavi"],

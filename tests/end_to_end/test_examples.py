@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw
 
 from workspace import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = sorted(path.stem for path in (REPOSITORY / "workflow" / "examples").glob("*.yaml"))
 
 

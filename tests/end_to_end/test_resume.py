@@ -177,6 +177,8 @@ def writer(workspace: Workspace, path: Path) -> subprocess.Popen:
 import os, time
 from pathlib import Path
 from robust_transfer.store import replacing
+
+pytestmark = pytest.mark.slow
 with replacing(Path({str(path)!r})) as temporary:
     temporary.write_text(str(os.getpid()))
     print(flush=True)
@@ -402,7 +404,6 @@ def undisturbed(workspace):
     return Undisturbed(workspace)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL])
 def test_after_any_signal_to_snakemake_alone_the_same_command_is_enough(workspace, undisturbed, tmp_path, number):
     # With a screen, which has threads of its own, as well as without.
@@ -415,7 +416,6 @@ def test_after_any_signal_to_snakemake_alone_the_same_command_is_enough(workspac
     undisturbed.assert_same_after_the_same_command()
 
 
-@pytest.mark.slow
 def test_snakemake_killed_again_and_again(workspace, undisturbed, tmp_path):
     """With all its jobs, as when a machine goes down; then alone, so that its jobs go on as orphans."""
     moments, checkpoint = random.Random(3), undisturbed.checkpoint

@@ -7,6 +7,8 @@ from PIL import Image
 from robust_transfer.claims.verdicts import MEASURED
 from workspace import merged
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "datasets": {
         f"digits-{name}": {"limit": 12}

@@ -165,6 +165,7 @@ def test_going_back_costs_nothing(finished):
     assert finished.planned() == []
 
 
+@pytest.mark.slow
 def test_going_back_after_a_run_makes_the_table_from_the_cache(finished):
     before, shipped = contents(finished.results), finished.config_path.read_bytes()
     table = "results/tables/davchev/table1.csv"
@@ -355,6 +356,7 @@ def test_a_deleted_model_is_made_again_alone_and_the_same(finished, what):
     assert finished.planned() == []
 
 
+@pytest.mark.slow
 def test_a_run_that_leaves_something_out_of_date_ends_with_1(finished):
     """As if a deleted model came out with other bits: all that was made from it had read others."""
     node = named(finished.plan(), "transfer", "digits-5to9.pgd-to-pgd.all")
@@ -374,6 +376,7 @@ def test_a_run_that_leaves_something_out_of_date_ends_with_1(finished):
 # ---- something was made from other bytes -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_was_made_from_other_bytes_is_planned_under_any_trigger(finished):
     """One evaluation's card says that it read another model: it and what shows it are out of date, and nothing else."""
     node = named(finished.plan(), "evaluate", "digits-5to9.nat-to-nat.head.clean")
@@ -430,6 +433,7 @@ def test_the_audit_of_whole_results_is_clean(finished):
     assert "209 nodes and 12 tables, figures and verdicts audited: 0 damaged" in said
 
 
+@pytest.mark.slow
 def test_the_audit_finds_all_damage_and_repairs_just_that(finished):
     plan, results = finished.plan(), finished.results
     before, times = contents(results), stamps(results)

@@ -151,6 +151,7 @@ def running(tmp_path):
         process.kill()
 
 
+@pytest.mark.slow
 def test_asked_to_stop_all_stop_and_the_same_command_ends_with_the_same_bits(running, tmp_path):
     place, process = running
     helpers = others(process)
