@@ -22,6 +22,8 @@ from robust_transfer.plan.specs import Pgd
 from robust_transfer.signals import listening
 from workspace import TINY, Workspace, merged
 
+pytestmark = pytest.mark.slow
+
 ASKING = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP]
 MODES = pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="warm processes are for Linux")
@@ -177,8 +179,6 @@ def writer(workspace: Workspace, path: Path) -> subprocess.Popen:
 import os, time
 from pathlib import Path
 from robust_transfer.store import replacing
-
-pytestmark = pytest.mark.slow
 with replacing(Path({str(path)!r})) as temporary:
     temporary.write_text(str(os.getpid()))
     print(flush=True)
