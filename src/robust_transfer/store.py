@@ -134,6 +134,15 @@ def write_card(path: Path, card: dict[str, Any]) -> None:
     write_json(path, card | {"seal": digest(card)})
 
 
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """What changes with a file's content, and with its age; nothing of one that is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def sha256_of(path: Path) -> str:
     """sha256 (64 hex digits) of a file's bytes."""
     with open(path, "rb") as file:

@@ -163,7 +163,10 @@ SETTLED = set()
 
 
 def check_start(jobs):
-    """Stop before the first job if results/ is closed, or files that it reads are missing or do not fit, with one message for all."""
+    """Stop before the first job, with one message for all, where it cannot go well.
+
+    results/ may be closed; files that are read may be missing, and brought weights and networks not fit.
+    """
     names = sorted({job.wildcards.node for job in jobs if "node" in job.wildcards_dict})
     nodes = [PLAN.nodes[name] for name in names if name in PLAN.nodes]
     try:

@@ -6,6 +6,7 @@ nothing in a file can run.
 
 import argparse
 import pickle
+import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -21,7 +22,6 @@ from torch import Tensor
 
 from robust_transfer.errors import UserError
 from robust_transfer.models import files
-from robust_transfer.models.zoo import PICKLE, ZIP, is_whole
 from robust_transfer.specs.networks import Normalise
 
 WRAPPERS = ("module", "model", "_orig_mod", "net", "network", "backbone", "encoder", "1")
@@ -42,6 +42,8 @@ PLAIN: list[Any] = [
 """What a checkpoint may hold beside tensors and Python's own containers: arguments, paths, times and numbers. They do
 nothing when they are made; paths become pure ones, which reach no disk.
 """
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"
+"""What files of torch.save begin with: an archive, or before torch 1.6 a pickle."""
 LISTED = 6
 """Names that a message lists at most; `robust-transfer inspect` lists all."""
 
@@ -152,6 +154,13 @@ def _strange(file: Path) -> tuple[str, str] | None:
     return None
 
 
+def is_whole(file: Path) -> bool:
+    """Whether a file begins as torch.save's do and, if it is an archive, has an end, which lists what is in it."""
+    with open(file, "rb") as content:
+        beginning = content.read(len(ZIP))
+    return zipfile.is_zipfile(file) if beginning == ZIP else beginning.startswith(PICKLE)
+
+
 def _first_line(error: Exception) -> str:
     """Of what a reader says; torch begins with how to run what is in the file, and ends with what it met."""
     found = str(error).rpartition("WeightsUnpickler error:")[2].splitlines()
@@ -174,7 +183,8 @@ def _state_dicts(content: Any, at: str = "") -> Iterator[tuple[str, Mapping[Any,
 
 
 def unwrapped(state: Mapping[Any, Any], origin: str, metadata: Mapping[str, Any] | None = None) -> Checkpoint:
-    """A state dict, freed of what wrappers added to it. origin: where it comes from, in words. about: see Checkpoint.
+    """A state dict, freed of what wrappers added to it. origin: where it comes from, in words.
+    metadata: see Checkpoint.
 
     Raises:
         UserError: where it holds a normaliser that is none of pixels in [0, 1], or several.

@@ -4,7 +4,6 @@ RobustBench's package is not needed: its names are known here, and its files are
 """
 
 import difflib
-import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,8 +20,6 @@ from robust_transfer.specs.networks import Network, Normalise
 if TYPE_CHECKING:
     from robust_transfer.models.checkpoints import Checkpoint
 
-ZIP, PICKLE = b"PK\x03\x04", b"\x80"
-"""What files of torch.save begin with: an archive, or before torch 1.6 a pickle."""
 USUAL = ("state_dict", "")
 """The state dict that RobustBench takes of a file with several: under this key, or at the top."""
 
@@ -142,6 +139,8 @@ def fetch(name: str, file: Path, drive: str) -> None:
         raise UserError(f"robustbench {name}: {sentence}")
     import gdown
 
+    from robust_transfer.models.checkpoints import is_whole
+
     try:
         with store.replacing(file) as part:
             gdown.download(id=drive, output=str(part), quiet=True)
@@ -150,13 +149,6 @@ def fetch(name: str, file: Path, drive: str) -> None:
     except Exception as error:  # gdown raises its own errors, and those of requests
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(f"robustbench {name} can't be fetched ({first}); {_by_hand(file, drive)}") from None
-
-
-def is_whole(file: Path) -> bool:
-    """Whether a file begins as torch.save's do and, if it is an archive, has an end, which lists what is in it."""
-    with open(file, "rb") as content:
-        beginning = content.read(len(ZIP))
-    return zipfile.is_zipfile(file) if beginning == ZIP else beginning.startswith(PICKLE)
 
 
 def _by_hand(file: Path, drive: str) -> str:

@@ -54,13 +54,10 @@ class Model(NamedTuple):
 
 def misfits(plan: Plan, data_root: Path) -> Iterator[Misfit]:
     """All that is certain not to work in a plan. data_root: where its data sets lie, as far as they do."""
-    models: dict[str, Model] = {}
-    for node, spec, data, facts in _with_data(plan, data_root):
-        parents = {role: models[i] for role, i in node.parents.items() if i in models and role != "tuned"}
-        if isinstance(spec, Recipe | Bring | Choose):
-            models[node.id] = _model(spec, parents, data, facts)
+    for node, spec, data, facts, models in _met(plan, data_root):
         if data is None:
             continue
+        parents = {role: models[i] for role, i in node.parents.items() if i in models and role != "tuned"}
         if isinstance(spec, Recipe):
             yield from _of_compiling(node, spec, plan.origin.get("machine", {}))
             yield from _of_training(node, spec, data, facts)
@@ -80,27 +77,28 @@ def misfits(plan: Plan, data_root: Path) -> Iterator[Misfit]:
 
 def trained(plan: Plan, data_root: Path) -> Iterator[tuple[Node, Recipe, Model, Facts]]:
     """Each training of a plan, with the network that it trains, and what is known of the images that this meets."""
-    models: dict[str, Model] = {}
-    for node, spec, data, facts in _with_data(plan, data_root):
-        if isinstance(spec, Recipe | Bring | Choose):
-            parents = {role: models[i] for role, i in node.parents.items() if i in models}
-            models[node.id] = _model(spec, parents, data, facts)
+    for node, spec, _, facts, models in _met(plan, data_root):
         if isinstance(spec, Recipe):
             yield node, spec, models[node.id], facts
 
 
-def _with_data(plan: Plan, data_root: Path) -> Iterator[tuple[Node, Any, Node | None, Facts]]:
-    """The nodes of a plan that make no data set, parents first: each with its spec, if that is looked at, the node of
-    its data, if it has any, and what is known of them.
+def _met(plan: Plan, data_root: Path) -> Iterator[tuple[Node, Any, Node | None, Facts, dict[str, Model]]]:
+    """The nodes of a plan that make no data set, parents first: each with its spec, if that is looked at; the node of
+    its data, if it has any, and what is known of them; and the models up to it, its own among them, by their nodes.
     """
     facts_of: dict[str, Facts] = {}
+    models: dict[str, Model] = {}
     for node in plan.nodes.values():
         spec = spec_of(node) if node.kind in LOOKED_AT else None
         if isinstance(spec, Dataset):
             facts_of[node.id] = peeked(spec, data_root)
             continue
         data = next((plan.nodes[node.parents[role]] for role in ("data", "own") if role in node.parents), None)
-        yield node, spec, data, facts_of[data.id] if data else Facts()
+        facts = facts_of[data.id] if data else Facts()
+        if isinstance(spec, Recipe | Bring | Choose):
+            parents = {role: models[i] for role, i in node.parents.items() if i in models}
+            models[node.id] = _model(spec, parents, data, facts)
+        yield node, spec, data, facts, models
 
 
 def compares_classes(kind: str, spec: Any) -> bool:

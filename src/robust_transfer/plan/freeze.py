@@ -66,19 +66,10 @@ def keep(path: Path) -> None:
     Raises:
         UserError: as thaw.
     """
-    if (stamp := _stamp(path)) not in _kept:
+    if (stamp := store.stamp_of(path)) not in _kept:
         plan = thaw(path)
         _kept.clear()
         _kept[stamp] = plan
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes with a file's content, and with its age."""
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def thaw(path: Path) -> Plan:
@@ -87,7 +78,7 @@ def thaw(path: Path) -> Plan:
     Raises:
         UserError: where the file is missing or is not what its name says.
     """
-    if kept := _kept.get(_stamp(path)):
+    if kept := _kept.get(store.stamp_of(path)):
         return kept
     try:
         content = path.read_bytes()

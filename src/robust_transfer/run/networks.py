@@ -28,7 +28,8 @@ COMMAND = [sys.executable, "-P", str(Path(__file__).with_name("__main__.py")), "
 
 def must_fit(plan: Plan, nodes: Iterable[Node], data_root: Path) -> None:
     """Look into the files of those of these nodes that bring weights and have them there (what is to be fetched is left
-    to the nodes), and build the networks of those that train one whose size is not known.
+    to the nodes), and build the networks of those that train one whose size is not known. All is left to the nodes
+    where the other process fails.
 
     Raises:
         UserError: that lists all that do not fit their network, its data, or what is to train of it.

@@ -76,9 +76,8 @@ class Progress:
         self.left.remove(thing)
         self._made.append(thing)
         seen, recorded = now - self.running.pop(thing, now), self.by_card(thing)
-        self._learn(
-            thing, seen if recorded is None else recorded
-        )  # what is seen has the queue's time in it, and a bundle's
+        # What is seen has the queue's time in it, and a bundle's.
+        self._learn(thing, seen if recorded is None else recorded)
         return [study for study, things in self.studies.items() if thing in things and not self.is_unfinished(study)]
 
     def fail(self, thing: str) -> None:

@@ -175,19 +175,14 @@ def _checked(file: Path, origin: Bring) -> "Checkpoint":
     from robust_transfer.models import checkpoints
 
     sha256 = origin.sha256
-    before = file.stat() if file.is_file() else None
-    if sha256 and before and (found := store.sha256_of(file)) != sha256:
+    before = store.stamp_of(file)
+    if sha256 and file.is_file() and (found := store.sha256_of(file)) != sha256:
         raise UserError(
             f"{file} has the sha256 {found}, not {sha256}; put the right file there, or, if this one is meant, "
             "`robust-transfer inspect FILE --record` (and mend the sha256, if the config has one)"
         )
     checkpoint = checkpoints.read(file, origin.entry, zoo.USUAL if origin.robustbench else ())
-    after = file.stat()
-    if before and (before.st_size, before.st_mtime_ns, before.st_ino) != (
-        after.st_size,
-        after.st_mtime_ns,
-        after.st_ino,
-    ):
+    if store.stamp_of(file) != before:
         raise UserError(f"{file} changed while it was read; start again when nothing changes any more")
     return checkpoint
 

@@ -37,14 +37,9 @@ def accuracy_and_robustness(clean: Path, adversarial: Path) -> Estimate:
     return of_sample(float(right.mean()), float(right.std()), len(right))
 
 
-def _are_the_same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
-    """Whether two tables of outcomes are of the same images."""
-    return one["index"].equals(other["index"]) and one.label.equals(other.label)
-
-
 def _of_the_same(clean: Path, adversarial: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     before, after = outcomes_in(clean), outcomes_in(adversarial)
-    if not _are_the_same(before, after):
+    if not (before["index"].equals(after["index"]) and before.label.equals(after.label)):
         raise ValueError(f"{clean} and {adversarial} are outcomes of different images")
     return before, after
 
